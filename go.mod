@@ -1,0 +1,8 @@
+module github.com/fairway-net/fairway
+
+go 1.26
+
+require (
+	github.com/hashicorp/go-immutable-radix/v2 v2.1.0 // indirect
+	github.com/hashicorp/golang-lru/v2 v2.0.0 // indirect
+)
