@@ -1,0 +1,58 @@
+# Everything a developer does with this repository is one of these verbs.
+# `make build` is incremental: the pinned Kubernetes (kube/) takes minutes the
+# first time and is left alone afterwards until kube/ changes.
+
+SHELL   := /bin/bash
+BIN     := bin
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The variables that `kubectl version` and a node's kubeletVersion print.
+KUBE    := v1.36.3
+KUBEVER := k8s.io/component-base/version
+KUBELD  := -s -w -X $(KUBEVER).gitVersion=$(KUBE) -X $(KUBEVER).gitMajor=1 -X $(KUBEVER).gitMinor=36 -X $(KUBEVER).gitTreeState=clean \
+           -X k8s.io/client-go/pkg/version.gitVersion=$(KUBE) -X k8s.io/client-go/pkg/version.gitMajor=1 -X k8s.io/client-go/pkg/version.gitMinor=36
+LD      := -s -w -X github.com/fairway-net/fairway/internal/version.Version=$(VERSION)
+KUBESRC := $(shell find kube -name '*.go' -o -name 'go.mod' -o -name 'go.sum')
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+export CGO_ENABLED = 0
+
+.PHONY: help build fairway up down test lint generate bench clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+build: $(BIN)/fairway-kube $(BIN)/containerd-shim-runc-v2 fairway ## Build everything into bin/
+
+fairway: ## Build only Fairway itself
+	$(GO) build -trimpath -ldflags '$(LD)' -o $(BIN)/ ./cmd/...
+
+$(BIN)/fairway-kube: $(KUBESRC)
+	cd kube && $(GO) build -trimpath -ldflags '$(KUBELD)' -o ../$(BIN)/fairway-kube .
+	ln -sf fairway-kube $(BIN)/kubectl
+
+$(BIN)/containerd-shim-runc-v2: $(KUBESRC)
+	cd kube && $(GO) build -trimpath -ldflags '-s -w' -o ../$(BIN)/containerd-shim-runc-v2 ./cmd/containerd-shim-runc-v2
+
+up: build ## Start a cluster with Fairway in it
+	$(SUDO) $(BIN)/fairway up
+
+down: ## Remove it again
+	$(SUDO) $(BIN)/fairway down
+
+test: build ## Run every test (those that need root are run as root)
+	$(SUDO) $(GO) test ./...
+
+lint: ## Check form: gofmt, vet
+	@test -z "$$(gofmt -l cmd internal kube)" || { gofmt -l cmd internal kube; exit 1; }
+	$(GO) vet ./...
+	cd kube && $(GO) vet ./...
+
+generate: ## Regenerate what is generated
+	$(GO) generate ./...
+
+bench: build ## Run the benchmarks
+	cd bench && $(GO) run .
+
+clean: ## Remove bin/
+	rm -rf $(BIN)
