@@ -10,7 +10,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 KUBE    := v1.36.3
 KUBEVER := k8s.io/component-base/version
 KUBELD  := -s -w -X $(KUBEVER).gitVersion=$(KUBE) -X $(KUBEVER).gitMajor=1 -X $(KUBEVER).gitMinor=36 -X $(KUBEVER).gitTreeState=clean \
-           -X k8s.io/client-go/pkg/version.gitVersion=$(KUBE) -X k8s.io/client-go/pkg/version.gitMajor=1 -X k8s.io/client-go/pkg/version.gitMinor=36
+           -X k8s.io/client-go/pkg/version.gitVersion=$(KUBE) -X k8s.io/client-go/pkg/version.gitMajor=1 -X k8s.io/client-go/pkg/version.gitMinor=36 \
+           -X github.com/containerd/containerd/v2/version.Version=v2.3.7
 LD      := -s -w -X github.com/fairway-net/fairway/internal/version.Version=$(VERSION)
 KUBESRC := $(shell find kube -name '*.go' -o -name 'go.mod' -o -name 'go.sum')
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)

@@ -82,7 +82,7 @@ func runCobra(cmd *cobra.Command) { os.Exit(cli.Run(cmd)) }
 // runKubectl sets klog's verbosity before the command tree is built, as
 // upstream's cmd/kubectl does, because building it already logs.
 func runKubectl() {
-	if err := logs.GlogSetter(kubectl.GetLogVerbosity(os.Args)); err != nil {
+	if _, err := logs.GlogSetter(kubectl.GetLogVerbosity(os.Args)); err != nil {
 		exitOn("kubectl", err)
 	}
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
