@@ -140,12 +140,45 @@ func (tx *Tx) Delete(kind model.Kind, key string) {
 	}
 }
 
+// Get returns the object under key as the transaction sees it.
+func (tx *Tx) Get(kind model.Kind, key string) (any, bool) {
+	s := tx.next
+	switch kind {
+	case model.KindService:
+		return get(s.Services, key)
+	case model.KindEndpointSlice:
+		return get(s.Slices, key)
+	case model.KindPod:
+		return get(s.Pods, key)
+	case model.KindNamespace:
+		return get(s.Namespaces, key)
+	case model.KindNode:
+		return get(s.Nodes, key)
+	case model.KindNetworkPolicy:
+		return get(s.Policies, key)
+	case model.KindIngress:
+		return get(s.Ingresses, key)
+	case model.KindIngressClass:
+		return get(s.IngressClasses, key)
+	case model.KindSecret:
+		return get(s.Secrets, key)
+	case model.KindConfigMap:
+		return get(s.ConfigMaps, key)
+	}
+	panic(fmt.Sprintf("state: no table for %v", kind))
+}
+
 // SetSynced marks the source of kind as having delivered its first complete list.
 func (tx *Tx) SetSynced(kind model.Kind) {
 	if tx.next.synced&(1<<kind) == 0 {
 		tx.next.synced |= 1 << kind
 		tx.dirty = true
 	}
+}
+
+func get[V any](t Table[V], key string) (any, bool) {
+	v, ok := t.Get(key)
+	return v, ok
 }
 
 func set[V any](tx *Tx, kind model.Kind, t *Table[V], key string, v V) {

@@ -1,0 +1,107 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairway-net/fairway/internal/version"
+)
+
+// Connect returns the client configuration of this process: the file at
+// kubeconfig if it is not empty, else the pod's service account. apiServer, if
+// not empty, replaces the server's URL: the agent starts before the Service
+// "kubernetes" has an address that works.
+func Connect(kubeconfig, apiServer string) (*rest.Config, error) {
+	var c *rest.Config
+	var err error
+	if kubeconfig != "" {
+		c, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+	} else {
+		c, err = inCluster(apiServer)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to the API server: %w", err)
+	}
+	if apiServer != "" {
+		c.Host = apiServer
+	}
+	c.UserAgent = "fairway/" + version.Version
+	c.QPS, c.Burst = 100, 200 // the server's priority and fairness is the real limit
+	return c, nil
+}
+
+// inCluster is rest.InClusterConfig, but does without the Service's environment
+// variables where apiServer is known.
+func inCluster(apiServer string) (*rest.Config, error) {
+	c, err := rest.InClusterConfig()
+	if !errors.Is(err, rest.ErrNotInCluster) || apiServer == "" {
+		return c, err
+	}
+	const dir = "/var/run/secrets/kubernetes.io/serviceaccount/"
+	if _, err := os.Stat(dir + "token"); err != nil {
+		return nil, err
+	}
+	return &rest.Config{
+		Host:            apiServer,
+		BearerTokenFile: dir + "token",
+		TLSClientConfig: rest.TLSClientConfig{CAFile: dir + "ca.crt"},
+	}, nil
+}
+
+// scheme knows just the API groups that Fairway reads.
+func newScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme} {
+		if err := add(s); err != nil {
+			panic(err) // a programming error: the same type registered twice
+		}
+	}
+	return s
+}
+
+// clients makes one REST client per API group over one connection pool.
+type clients struct {
+	config *rest.Config
+	codecs serializer.CodecFactory
+	scheme *runtime.Scheme
+	byGV   map[schema.GroupVersion]*rest.RESTClient
+}
+
+func newClients(config *rest.Config) *clients {
+	scheme := newScheme()
+	return &clients{config: config, scheme: scheme, codecs: serializer.NewCodecFactory(scheme), byGV: map[schema.GroupVersion]*rest.RESTClient{}}
+}
+
+func (c *clients) forGroup(gv schema.GroupVersion) (*rest.RESTClient, error) {
+	if rc := c.byGV[gv]; rc != nil {
+		return rc, nil
+	}
+	cfg := rest.CopyConfig(c.config)
+	cfg.GroupVersion = &gv
+	cfg.APIPath = "/apis"
+	if gv.Group == "" {
+		cfg.APIPath = "/api"
+	}
+	cfg.NegotiatedSerializer = c.codecs.WithoutConversion()
+	cfg.ContentType = "application/vnd.kubernetes.protobuf"
+	cfg.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	rc, err := rest.RESTClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make client for %v: %w", gv, err)
+	}
+	c.byGV[gv] = rc
+	return rc, nil
+}

@@ -1,0 +1,97 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/state"
+)
+
+// Options says what to follow.
+type Options struct {
+	Rest  *rest.Config // from Connect; not changed
+	Kinds []model.Kind // each kind's table is owned by this source
+	// Fields narrows the watch of a kind by a field selector, e.g.
+	// "spec.nodeName=n1" for Pods. Secrets default to type=kubernetes.io/tls.
+	Fields map[model.Kind]string
+	// Namespace narrows the watch of a namespaced kind to one namespace.
+	Namespace map[model.Kind]string
+	Log       *slog.Logger
+}
+
+// resource is how a kind is spelled on the API server.
+type resource struct {
+	gv      schema.GroupVersion
+	plural  string
+	example runtime.Object
+}
+
+func resourceOf(k model.Kind) resource {
+	core, disc, net := corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion
+	switch k {
+	case model.KindService:
+		return resource{core, "services", &corev1.Service{}}
+	case model.KindEndpointSlice:
+		return resource{disc, "endpointslices", &discoveryv1.EndpointSlice{}}
+	case model.KindPod:
+		return resource{core, "pods", &corev1.Pod{}}
+	case model.KindNamespace:
+		return resource{core, "namespaces", &corev1.Namespace{}}
+	case model.KindNode:
+		return resource{core, "nodes", &corev1.Node{}}
+	case model.KindNetworkPolicy:
+		return resource{net, "networkpolicies", &networkingv1.NetworkPolicy{}}
+	case model.KindIngress:
+		return resource{net, "ingresses", &networkingv1.Ingress{}}
+	case model.KindIngressClass:
+		return resource{net, "ingressclasses", &networkingv1.IngressClass{}}
+	case model.KindSecret:
+		return resource{core, "secrets", &corev1.Secret{}}
+	case model.KindConfigMap:
+		return resource{core, "configmaps", &corev1.ConfigMap{}}
+	}
+	panic(fmt.Sprintf("source/kube: no resource for %v", k))
+}
+
+// Run follows all kinds of o and writes them to store until ctx ends. Lost
+// connections are retried for ever with backoff; the store keeps what it has
+// meanwhile. It returns nil when ctx ends and an error only for options that
+// cannot work.
+func Run(ctx context.Context, o Options, store *state.Store) error {
+	clients := newClients(o.Rest)
+	var wg sync.WaitGroup
+	for _, kind := range o.Kinds {
+		res := resourceOf(kind)
+		rc, err := clients.forGroup(res.gv)
+		if err != nil {
+			return err
+		}
+		selector := fields.Everything()
+		text := o.Fields[kind]
+		if text == "" && kind == model.KindSecret {
+			text = "type=" + string(corev1.SecretTypeTLS)
+		}
+		if text != "" {
+			if selector, err = fields.ParseSelector(text); err != nil {
+				return fmt.Errorf("watch %v: field selector: %w", kind, err)
+			}
+		}
+		lw := cache.NewListWatchFromClient(rc, res.plural, o.Namespace[kind], selector)
+		r := cache.NewReflectorWithOptions(lw, res.example, newSink(kind, store, o.Log), cache.ReflectorOptions{Name: "fairway/" + res.plural})
+		wg.Go(func() { r.RunWithContext(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
