@@ -62,10 +62,10 @@ func (g Get) Run(ctx context.Context, w io.Writer) error {
 func (g Get) client() *http.Client {
 	dial := (&net.Dialer{}).DialContext
 	transport := &http.Transport{
-		DisableKeepAlives: !g.KeepAlive,
+		DisableKeepAlives:  !g.KeepAlive,
 		DisableCompression: true, // a header that the caller did not ask for
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: g.Insecure},
-		ForceAttemptHTTP2: true,
+		TLSClientConfig:    &tls.Config{InsecureSkipVerify: g.Insecure},
+		ForceAttemptHTTP2:  true,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if g.Connect != "" {
 				addr = g.Connect
