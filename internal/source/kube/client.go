@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -60,11 +61,12 @@ func inCluster(apiServer string) (*rest.Config, error) {
 	}, nil
 }
 
-// scheme knows just the API groups that Fairway reads.
+// newScheme knows just the API groups that Fairway uses: all of client-go's
+// would cost each process 10 MB.
 func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, coordinationv1.AddToScheme} {
 		if err := add(s); err != nil {
 			panic(err) // a programming error: the same type registered twice
 		}
@@ -72,20 +74,22 @@ func newScheme() *runtime.Scheme {
 	return s
 }
 
-// clients makes one REST client per API group over one connection pool.
-type clients struct {
+// Clients makes one REST client per API group over one connection pool. Not
+// for use by several goroutines at once; the clients it returns are.
+type Clients struct {
 	config *rest.Config
 	codecs serializer.CodecFactory
-	scheme *runtime.Scheme
 	byGV   map[schema.GroupVersion]*rest.RESTClient
 }
 
-func newClients(config *rest.Config) *clients {
-	scheme := newScheme()
-	return &clients{config: config, scheme: scheme, codecs: serializer.NewCodecFactory(scheme), byGV: map[schema.GroupVersion]*rest.RESTClient{}}
+// NewClients returns the clients of one API server.
+func NewClients(config *rest.Config) *Clients {
+	return &Clients{config: config, codecs: serializer.NewCodecFactory(newScheme()), byGV: map[schema.GroupVersion]*rest.RESTClient{}}
 }
 
-func (c *clients) forGroup(gv schema.GroupVersion) (*rest.RESTClient, error) {
+// ForGroup returns the client of an API group and version: core, discovery,
+// networking and coordination are known.
+func (c *Clients) ForGroup(gv schema.GroupVersion) (*rest.RESTClient, error) {
 	if rc := c.byGV[gv]; rc != nil {
 		return rc, nil
 	}

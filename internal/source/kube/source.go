@@ -70,11 +70,11 @@ func resourceOf(k model.Kind) resource {
 // meanwhile. It returns nil when ctx ends and an error only for options that
 // cannot work.
 func Run(ctx context.Context, o Options, store *state.Store) error {
-	clients := newClients(o.Rest)
+	clients := NewClients(o.Rest)
 	var wg sync.WaitGroup
 	for _, kind := range o.Kinds {
 		res := resourceOf(kind)
-		rc, err := clients.forGroup(res.gv)
+		rc, err := clients.ForGroup(res.gv)
 		if err != nil {
 			return err
 		}
