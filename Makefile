@@ -18,7 +18,7 @@ SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 export CGO_ENABLED = 0
 
-.PHONY: help build fairway up down test lint generate bench clean
+.PHONY: help deps build fairway up down test lint generate bench clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -35,8 +35,14 @@ $(BIN)/fairway-kube: $(KUBESRC)
 $(BIN)/containerd-shim-runc-v2: $(KUBESRC)
 	cd kube && $(GO) build -trimpath -ldflags '-s -w' -o ../$(BIN)/containerd-shim-runc-v2 ./cmd/containerd-shim-runc-v2
 
-up: build ## Start a cluster with Fairway in it
+deps: ## Install what the machine lacks (Debian, Ubuntu)
+	@missing=; for pair in runc:runc curl:curl openssl:openssl ip:iproute2; do \
+	  PATH=$$PATH:/usr/sbin:/sbin command -v $${pair%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
+
+up: deps build ## Start a cluster with Fairway and the quick start in it
 	$(SUDO) $(BIN)/fairway up
+	examples/quickstart.sh
 
 down: ## Remove it again
 	$(SUDO) $(BIN)/fairway down
@@ -51,6 +57,7 @@ lint: ## Check form: gofmt, vet
 
 generate: ## Regenerate what is generated
 	$(GO) generate ./...
+	cd tools && $(GO) run ./chart
 
 bench: build ## Run the benchmarks
 	cd bench && $(GO) run .

@@ -32,6 +32,7 @@ Client:
   echo lookup NAME [TYPE]     ask the name server of /etc/resolv.conf
   echo sleep                  do nothing, to be there for kubectl exec
 
+URL and HOST may hold variables of the pod's environment, such as '$MY_APP_SERVICE_HOST'.
 A client ends with 1 and the reason if it gets no good answer.
 `
 

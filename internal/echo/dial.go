@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
 // Dial opens a connection and says so.
 type Dial struct {
-	Addr    string // host:port
+	Addr    string // host:port; $NAME in it is a variable of the environment
 	UDP     bool   // send one datagram and wait for the answer
 	Timeout time.Duration
 }
@@ -23,7 +24,7 @@ func (d Dial) Run(ctx context.Context, w io.Writer) error {
 	if d.UDP {
 		network = "udp"
 	}
-	conn, err := (&net.Dialer{Timeout: d.Timeout}).DialContext(ctx, network, d.Addr)
+	conn, err := (&net.Dialer{Timeout: d.Timeout}).DialContext(ctx, network, os.ExpandEnv(d.Addr))
 	if err != nil {
 		return errors.New(reason(err))
 	}

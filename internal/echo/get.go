@@ -21,7 +21,7 @@ var ErrFailed = errors.New("requests failed")
 
 // Get asks a URL, once or many times.
 type Get struct {
-	URL       string
+	URL       string // $NAME in it is a variable of the environment: the image has no shell
 	Method    string
 	Header    http.Header // "Host" sets the request's host
 	Body      string
@@ -84,7 +84,7 @@ func (g Get) client() *http.Client {
 // once makes one request, copies the answer's body to w as it comes, and
 // returns the name of the pod that answered.
 func (g Get) once(ctx context.Context, client *http.Client, w io.Writer) (pod string, err error) {
-	req, err := http.NewRequestWithContext(ctx, g.Method, g.URL, strings.NewReader(g.Body))
+	req, err := http.NewRequestWithContext(ctx, g.Method, os.ExpandEnv(g.URL), strings.NewReader(g.Body))
 	if err != nil {
 		return "", err
 	}
