@@ -7,11 +7,15 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
 )
 
 // Options of a Loop. The zero value acts on each change at once.
 type Options struct {
+	// Synced are the kinds whose sources must have delivered their first
+	// complete list before the first step; changes gather until then.
+	Synced []model.Kind
 	// Interval is the least time between two steps. The first change after a
 	// quiet time is acted on at once; those that follow within Interval wait
 	// and are taken together. 0: no limit.
@@ -39,6 +43,9 @@ func Loop(ctx context.Context, log *slog.Logger, name string, w *state.Watch, o 
 	for {
 		if err := wait(ctx, w, o.Resync); err != nil {
 			return err
+		}
+		if !w.Synced(o.Synced...) {
+			continue // the flag's change wakes us again
 		}
 		snap, changes := w.Take()
 		start := time.Now()

@@ -71,3 +71,27 @@ func TestLoopActsAtOnceThenGathers(t *testing.T) {
 		}
 	})
 }
+
+func TestLoopWaitsForItsSourcesAndLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		store := state.New()
+		var steps []state.Changes
+		go Loop(ctx, slog.New(slog.DiscardHandler), "test", store.Watch(), Options{Synced: []model.Kind{model.KindNode}}, func(_ context.Context, _ *state.Snapshot, c state.Changes) error {
+			steps = append(steps, c)
+			return nil
+		})
+		store.Update(node("a"))
+		synctest.Wait()
+		if len(steps) != 0 {
+			t.Error("stepped before the source had synced")
+		}
+		store.Update(func(tx *state.Tx) { tx.SetSynced(model.KindNode) })
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if len(steps) != 1 || !steps[0].All || len(steps[0].Keys) != 1 {
+			t.Errorf("steps: %+v", steps)
+		}
+	})
+}

@@ -229,6 +229,9 @@ func (w *Watch) Close() {
 // C is signalled when Next would deliver at once.
 func (w *Watch) C() <-chan struct{} { return w.wake }
 
+// Synced reports Snapshot.Synced of the current snapshot, without taking anything.
+func (w *Watch) Synced(kinds ...model.Kind) bool { return w.store.Snapshot().Synced(kinds...) }
+
 // Next waits for a change and returns the current snapshot with all that
 // changed since the last call. It ends with ctx's error.
 func (w *Watch) Next(ctx context.Context) (*Snapshot, Changes, error) {
