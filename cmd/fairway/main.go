@@ -31,6 +31,11 @@ type command struct {
 
 func commands() []command {
 	return []command{
+		{"controller", "", "Run the controller role: addresses, statuses, Events", "Roles (run by the manifests)", runController},
+		{"up", "", "Start a cluster on this machine, with Fairway in it", "Cluster", runUp},
+		{"down", "", "Remove a cluster and everything of it", "Cluster", runDown},
+		{"cluster-supervise", "DIR", "Keep the nodes of a cluster running", "", runSupervise},
+		{"node-init", "SPEC", "Be process 1 of a node", "", runNodeInit},
 		{"version", "", "Print the version", "Other", runVersion},
 	}
 }
