@@ -1,0 +1,280 @@
+// Package underlay is the wire between the nodes of one embedded cluster and
+// the machine: a bridge in a network namespace of its own, one veth per node,
+// and one veth to the machine.
+//
+//	machine netns            underlay netns                 node netns
+//	fairway0 198.18.0.1/24 ── machine ─┐
+//	                                  br0 ── node1 ───────── eth0 198.18.0.2
+//	                                   └──── node2 ───────── eth0 198.18.0.3
+//
+// It routes nothing between pods; that is the agent's work.
+//
+// Invariant: without egress no packet that enters the machine through its veth
+// is forwarded anywhere, whatever the machine's own forwarding settings are,
+// and no packet to a cluster's ranges leaves the machine any other way.
+package underlay
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	bridgeName  = "br0"
+	machinePort = "machine" // the machine's veth peer, in the underlay namespace
+)
+
+// MakeBridge makes the bridge in the current network namespace.
+func MakeBridge() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return err
+	}
+	// No multicast snooping: without a querier it drops what gossip and NDP
+	// need after a while.
+	snoop := false
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}, MulticastSnooping: &snoop}
+	if err := netlink.LinkAdd(br); err != nil {
+		return fmt.Errorf("add bridge: %w", err)
+	}
+	return netlink.LinkSetUp(br)
+}
+
+// Plug connects the network namespace of process pid to the bridge of the
+// current namespace: a veth called port here and inside there.
+func Plug(port string, pid int, inside string) error {
+	br, err := netlink.LinkByName(bridgeName)
+	if err != nil {
+		return err
+	}
+	veth := &netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: port, MasterIndex: br.Attrs().Index},
+		PeerName:      inside,
+		PeerNamespace: netlink.NsPid(pid),
+	}
+	// A port of the same name is what an earlier run of the node left.
+	if old, err := netlink.LinkByName(port); err == nil {
+		if err := netlink.LinkDel(old); err != nil {
+			return fmt.Errorf("remove old port %s: %w", port, err)
+		}
+	}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("add port %s: %w", port, err)
+	}
+	return netlink.LinkSetUp(veth)
+}
+
+// Machine is the machine's side of one cluster.
+type Machine struct {
+	Index  int            // of the cluster; names the link and orders its routes and rules
+	Addr   netip.Prefix   // the machine's address on the underlay
+	OnLink []netip.Prefix // further ranges that nodes answer for: load balancers
+	Closed []netip.Prefix // ranges that exist only inside the cluster
+	NAT    bool           // let nodes reach what the machine reaches
+}
+
+// LinkName is the name of the machine's veth for the cluster of that index.
+func LinkName(index int) string { return fmt.Sprintf("fairway%d", index) }
+
+// Priority of the cluster's policy rule: before any rule that a person would
+// add, after the kernel's own for local addresses.
+func (m *Machine) priority() int { return 180 + m.Index }
+
+// metric is the cluster's own for routes that several clusters have in
+// common, so that each can remove its own.
+func (m *Machine) metric() int { return 1<<32 - 1000 + m.Index }
+
+// Connect gives the machine its veth into the underlay namespace, which is
+// that of process pid, and its routes. It replaces what is there.
+func (m *Machine) Connect(pid int) error {
+	// Close first, open last: no moment in which a packet can leak.
+	for _, p := range append(append([]netip.Prefix(nil), m.Closed...), m.OnLink...) {
+		if err := netlink.RouteReplace(m.closedRoute(p)); err != nil {
+			return fmt.Errorf("close route to %s: %w", p, err)
+		}
+	}
+	if err := m.fence(); err != nil {
+		return err
+	}
+	link, err := m.addLink(pid)
+	if err != nil {
+		return err
+	}
+	for _, p := range m.OnLink {
+		r := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(p), Scope: netlink.SCOPE_LINK, Src: m.Addr.Addr().AsSlice()}
+		if err := netlink.RouteReplace(r); err != nil {
+			return fmt.Errorf("add route to %s: %w", p, err)
+		}
+	}
+	if m.NAT {
+		return m.openNAT()
+	}
+	return nil
+}
+
+// addLink makes the veth and sets up both its ends.
+func (m *Machine) addLink(pid int) (netlink.Link, error) {
+	name := LinkName(m.Index)
+	if old, err := netlink.LinkByName(name); err == nil {
+		if err := netlink.LinkDel(old); err != nil {
+			return nil, fmt.Errorf("remove old %s: %w", name, err)
+		}
+	}
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: machinePort, PeerNamespace: netlink.NsPid(pid)}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return nil, fmt.Errorf("add %s: %w", name, err)
+	}
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(m.Addr)}); err != nil {
+		return nil, fmt.Errorf("set address of %s: %w", name, err)
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return nil, fmt.Errorf("set up %s: %w", name, err)
+	}
+	return link, plugMachine(pid)
+}
+
+// plugMachine puts the far end of the machine's veth on the bridge.
+func plugMachine(pid int) error {
+	ns, err := netns.GetFromPid(pid)
+	if err != nil {
+		return fmt.Errorf("open underlay namespace: %w", err)
+	}
+	defer ns.Close()
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("enter underlay namespace: %w", err)
+	}
+	defer h.Close()
+	port, err := h.LinkByName(machinePort)
+	if err != nil {
+		return err
+	}
+	br, err := h.LinkByName(bridgeName)
+	if err != nil {
+		return err
+	}
+	if err := h.LinkSetMaster(port, br); err != nil {
+		return fmt.Errorf("plug machine: %w", err)
+	}
+	return h.LinkSetUp(port)
+}
+
+// Connected reports whether the machine's veth is there and up.
+func (m *Machine) Connected() bool {
+	link, err := netlink.LinkByName(LinkName(m.Index))
+	return err == nil && link.Attrs().Flags&net.FlagUp != 0
+}
+
+// Disconnect removes everything that Connect made, whether or not all of it is
+// still there, and says what it had to leave.
+func (m *Machine) Disconnect() (kept []string, err error) {
+	var errs []error
+	if link, err := netlink.LinkByName(LinkName(m.Index)); err == nil {
+		if err := netlink.LinkDel(link); err != nil {
+			errs = append(errs, fmt.Errorf("remove %s: %w", LinkName(m.Index), err))
+		}
+	}
+	for _, p := range append(append([]netip.Prefix(nil), m.Closed...), m.OnLink...) {
+		err := netlink.RouteDel(m.closedRoute(p))
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("remove unreachable route to %s: %w", p, err))
+		}
+	}
+	errs = append(errs, m.unfence())
+	if m.NAT {
+		k, err := m.closeNAT()
+		kept, errs = append(kept, k...), append(errs, err)
+	}
+	return kept, errors.Join(errs...)
+}
+
+// Left names what of the cluster is still on the machine.
+func (m *Machine) Left() []string {
+	var out []string
+	if _, err := netlink.LinkByName(LinkName(m.Index)); err == nil {
+		out = append(out, "link "+LinkName(m.Index))
+	}
+	filter := &netlink.Route{Priority: m.metric()}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_PRIORITY)
+	if err != nil {
+		return append(out, "routes: "+err.Error())
+	}
+	for _, r := range routes {
+		out = append(out, fmt.Sprintf("route %s metric %d", r.Dst, r.Priority))
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		rules, _ := netlink.RuleList(family) // a kernel without IPv6 has none
+		for _, r := range rules {
+			if r.Priority == m.priority() && r.IifName == LinkName(m.Index) {
+				out = append(out, fmt.Sprintf("rule %d iif %s", r.Priority, r.IifName))
+			}
+		}
+	}
+	return out
+}
+
+// closedRoute is the last resort for a range: "unreachable", so that a packet
+// to it never takes the machine's default route.
+func (m *Machine) closedRoute(p netip.Prefix) *netlink.Route {
+	return &netlink.Route{Dst: ipNet(p), Type: unix.RTN_UNREACHABLE, Priority: m.metric()}
+}
+
+// fence adds the rule that keeps what comes from the cluster from being
+// forwarded. Packets for the machine itself were taken by the local table's
+// rule before.
+func (m *Machine) fence() error {
+	if err := m.unfence(); err != nil {
+		return err
+	}
+	if m.NAT {
+		return nil
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		err := netlink.RuleAdd(m.rule(family))
+		if err != nil && !(family == netlink.FAMILY_V6 && errors.Is(err, unix.EAFNOSUPPORT)) {
+			return fmt.Errorf("add rule: %w", err)
+		}
+	}
+	return nil
+}
+
+func (m *Machine) unfence() error {
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		for {
+			err := netlink.RuleDel(m.rule(family))
+			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("remove rule: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Machine) rule(family int) *netlink.Rule {
+	r := netlink.NewRule()
+	r.Family = family
+	r.Priority = m.priority()
+	r.IifName = LinkName(m.Index)
+	r.Type = unix.FR_ACT_UNREACHABLE
+	return r
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
