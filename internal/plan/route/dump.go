@@ -1,0 +1,113 @@
+package route
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Dump writes p for people and for comparison: equal plans dump equally.
+func (p *Plan) Dump(w io.Writer) {
+	for i := range p.Listeners {
+		l := &p.Listeners[i]
+		fmt.Fprintf(w, "listener %s %d\n", l.Name, l.Port)
+	}
+	if len(p.Listeners) > 0 { // all listeners share their hosts and certificates
+		p.Listeners[0].Hosts.dump(w)
+		p.Listeners[0].Certs.dump(w)
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(p.Backends), BackendKey.Compare) {
+		p.Backends[key].dump(w)
+	}
+	for _, n := range p.Claimed {
+		fmt.Fprintf(w, "claimed %v\n", n)
+	}
+	for _, r := range p.Rejected {
+		fmt.Fprintf(w, "rejected %v (%s)\n  %v\n", r.Ref, r.Reason, r)
+	}
+}
+
+// String is what Dump writes.
+func (p *Plan) String() string {
+	var b strings.Builder
+	p.Dump(&b)
+	return b.String()
+}
+
+func (h *Hosts) dump(w io.Writer) {
+	for _, host := range slices.SortedFunc(h.All, func(a, b *Host) int { return strings.Compare(a.Pattern, b.Pattern) }) {
+		if len(host.Rules) == 0 && host.Fallback == nil && host.Pattern == "" {
+			continue
+		}
+		fmt.Fprintf(w, "host %q\n", host.Pattern)
+		for _, r := range host.Rules {
+			fmt.Fprintf(w, "  %v %s -> %v\n", r.Match.Kind, r.Match.Path, r)
+		}
+		if host.Fallback != nil {
+			fmt.Fprintf(w, "  else -> %v\n", host.Fallback)
+		}
+	}
+	if h.fallback != nil {
+		fmt.Fprintf(w, "any other host or path -> %v\n", h.fallback)
+	}
+}
+
+// String says what the rule does, and where it was written.
+func (r *Rule) String() string {
+	var b strings.Builder
+	switch {
+	case r.Respond != nil:
+		fmt.Fprintf(&b, "%d %q", r.Respond.Status, r.Respond.Text)
+	case r.Forward != nil:
+		for i, t := range r.Forward.Targets {
+			if i > 0 {
+				b.WriteString(" + ")
+			}
+			b.WriteString(t.Backend.String())
+			if len(r.Forward.Targets) > 1 {
+				fmt.Fprintf(&b, " ×%d", t.Weight)
+			}
+		}
+		if r.Forward.Protocol != "" {
+			fmt.Fprintf(&b, " by %s", r.Forward.Protocol)
+		}
+	}
+	if r.Rewrite != nil {
+		fmt.Fprintf(&b, " path %s", r.Rewrite.Target)
+	}
+	if r.Secure != WhereCertified {
+		fmt.Fprintf(&b, " %v", r.Secure)
+	}
+	fmt.Fprintf(&b, " [%v]", r.Source)
+	return b.String()
+}
+
+func (c *Certificates) dump(w io.Writer) {
+	all := map[string]*Certificate{}
+	maps.Copy(all, c.exact)
+	for suffix, cert := range c.wildcard {
+		all["*"+suffix] = cert
+	}
+	if c.any != nil {
+		all[""] = c.any
+	}
+	for _, pattern := range slices.Sorted(maps.Keys(all)) {
+		secret := "default"
+		if cert := all[pattern]; cert.TLS != nil {
+			secret = fmt.Sprintf("%v until %s", cert.Secret, cert.TLS.Leaf.NotAfter.UTC().Format("2006-01-02"))
+		}
+		fmt.Fprintf(w, "certificate %q %s\n", pattern, secret)
+	}
+}
+
+func (b *Backend) dump(w io.Writer) {
+	fmt.Fprintf(w, "backend %v %s\n", b.Key, b.Protocol)
+	for _, e := range b.Endpoints {
+		fmt.Fprintf(w, "  %v\n", e.Addr)
+	}
+	if b.Problem != "" {
+		fmt.Fprintf(w, "  none: %s\n", b.Problem)
+	}
+}

@@ -1,0 +1,114 @@
+package route
+
+import (
+	"net/netip"
+	"reflect"
+	"strings"
+)
+
+// Hosts are the virtual hosts of a listener.
+type Hosts struct {
+	exact    map[string]*Host
+	wildcard map[string]*Host // by what follows "*": ".example.com"
+	any      *Host            // for hosts that have no entry, never nil
+	fallback *Rule            // for what no host has a rule for; nil: 404
+}
+
+// Host is one virtual host. Requests for it never fall through to another one,
+// as in ingress-nginx: a path that no rule matches goes to Fallback.
+type Host struct {
+	Pattern  string  // "shop.example.com", "*.example.com", or "" for all others
+	Rules    []*Rule // of equal precedence none; in the order in which they win
+	Fallback *Rule   // nil: that of Hosts
+	Regex    bool    // all paths are regular expressions; see rewrite-target
+
+	tree *node // over Rules, unless Regex
+}
+
+// Match returns the virtual host of a request and the rule for it; a nil rule is
+// a 404.
+func (h *Hosts) Match(req *Request) (*Host, *Rule) {
+	host := h.Lookup(req.Host)
+	if r := host.Find(req); r != nil {
+		return host, r
+	}
+	return host, h.fallback
+}
+
+// Lookup returns the virtual host for a canonical host name. A wildcard stands
+// for exactly one label (networking/v1 IngressRule.host).
+func (h *Hosts) Lookup(host string) *Host {
+	if found := h.exact[host]; found != nil {
+		return found
+	}
+	if i := strings.IndexByte(host, '.'); i > 0 {
+		if found := h.wildcard[host[i:]]; found != nil {
+			return found
+		}
+	}
+	return h.any
+}
+
+// All yields the hosts: exact and wildcard ones, and last the one for all others.
+func (h *Hosts) All(yield func(*Host) bool) {
+	for _, m := range []map[string]*Host{h.exact, h.wildcard} {
+		for _, v := range m {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+	yield(h.any)
+}
+
+// newHosts indexes hosts by pattern; the entry for "" may be missing.
+func newHosts(byPattern map[string]*Host, fallback *Rule) *Hosts {
+	h := &Hosts{exact: make(map[string]*Host, len(byPattern)), wildcard: map[string]*Host{}, fallback: fallback}
+	for pattern, v := range byPattern {
+		switch {
+		case pattern == "":
+			h.any = v
+		case pattern[0] == '*':
+			h.wildcard[pattern[1:]] = v
+		default:
+			h.exact[pattern] = v
+		}
+	}
+	if h.any == nil {
+		h.any = &Host{}
+	}
+	return h
+}
+
+// Equal reports whether requests for h and o are treated the same way.
+func (h *Host) Equal(o *Host) bool {
+	if h == nil || o == nil {
+		return h == o
+	}
+	return h.Pattern == o.Pattern && h.Regex == o.Regex && reflect.DeepEqual(h.Fallback, o.Fallback) && reflect.DeepEqual(h.Rules, o.Rules)
+}
+
+// CanonicalHost brings a Host header or an SNI name into the form of Lookup:
+// lower case, without port and trailing dot. It returns "" for what names no
+// host that a rule could have: nothing, or an IP address.
+func CanonicalHost(s string) string {
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && strings.IndexByte(s[i:], ']') < 0 {
+		s = s[:i]
+	}
+	s = strings.TrimSuffix(s, ".")
+	for i := 0; i < len(s); i++ {
+		if 'A' <= s[i] && s[i] <= 'Z' {
+			s = strings.ToLower(s)
+			break
+		}
+	}
+	if s == "" || s[0] == '[' || s[len(s)-1] <= '9' && isAddr(s) {
+		return ""
+	}
+	return s
+}
+
+func isAddr(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}

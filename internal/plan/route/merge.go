@@ -1,0 +1,138 @@
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/fairway-net/fairway/internal/model"
+)
+
+// mergeHost makes the virtual host of a pattern from all Ingresses that have
+// rules for it, the oldest first.
+//
+// One path with rewrite-target or use-regex makes all paths of the host regular
+// expressions, those of other Ingresses too, and even Exact ones: so does
+// ingress-nginx, and manifests have come to rely on it.
+func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) {
+	h := &Host{Pattern: pattern}
+	for _, f := range fragments {
+		if h.Fallback == nil {
+			h.Fallback = f.fallback
+		}
+		for i := range f.drafts {
+			if d := &f.drafts[i]; d.host == pattern && (f.settings.UseRegex || f.rewrites(d)) {
+				h.Regex = true
+			}
+		}
+	}
+	m := merger{host: h, taken: map[taken]*Rule{}}
+	for _, f := range fragments {
+		for i := range f.drafts {
+			if f.drafts[i].host == pattern {
+				m.add(f, &f.drafts[i])
+			}
+		}
+	}
+	slices.SortStableFunc(h.Rules, compareRules)
+	if !h.Regex {
+		h.tree = newTree(h.Rules)
+	}
+	return h, m.rejected
+}
+
+// merger collects the rules of one host.
+type merger struct {
+	host     *Host
+	taken    map[taken]*Rule
+	rejected []model.Rejected
+}
+
+type taken struct {
+	kind PathKind
+	path string
+}
+
+func (m *merger) add(f *fragment, d *draft) {
+	rule := d.rule
+	reject := func(reason, message, fix string) {
+		m.rejected = append(m.rejected, model.Rejected{Ref: rule.Source.Ref, Field: rule.Source.Field + ".path", Reason: reason, Message: message, Fix: fix})
+	}
+	if m.host.Regex {
+		if err := compile(&rule, f, d); err != nil {
+			reject("RegexInvalid", fmt.Sprintf("path %q is no regular expression: %v", d.path, err),
+				"the syntax is RE2, which has no lookaround and no backreferences")
+			return
+		}
+	} else {
+		path, _, err := CanonicalPath(escapePath(d.path))
+		if err != nil {
+			reject("PathInvalid", fmt.Sprintf("path %q cannot be the path of a request", d.path), "a path begins with a slash and has no dot segments")
+			return
+		}
+		rule.Match = Match{Kind: pathKind(d.kind), Path: path}
+	}
+	// In regex mode the type of a path means nothing, but it does keep apart
+	// rules that ingress-nginx would keep apart.
+	key := taken{pathKind(d.kind), rule.Match.Path}
+	if first := m.taken[key]; first != nil {
+		reject("PathConflict", fmt.Sprintf("%s has path %s of host %q already", first.Source, d.path, m.host.Pattern),
+			"the older Ingress wins; remove one of the two")
+		return
+	}
+	m.taken[key] = &rule
+	m.host.Rules = append(m.host.Rules, &rule)
+}
+
+// compile makes rule match by regular expression, exactly as ingress-nginx
+// writes its location ("~* ^path") and its rewrite ("(?i)path").
+func compile(rule *Rule, f *fragment, d *draft) error {
+	re, err := regexp.Compile("(?i)^" + d.path)
+	if err != nil {
+		return reason(err)
+	}
+	rule.Match = Match{Kind: Regex, Path: d.path, Regex: re}
+	if f.rewrites(d) {
+		groups, err := regexp.Compile("(?i)" + d.path)
+		if err != nil {
+			return reason(err)
+		}
+		rule.Rewrite = &Rewrite{Regex: groups, Target: f.settings.RewriteTarget}
+	}
+	return nil
+}
+
+// reason drops the expression that regexp puts into its errors.
+func reason(err error) error {
+	return fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+}
+
+// pathKind translates the path type; ImplementationSpecific is what a location
+// of nginx is.
+func pathKind(t model.PathType) PathKind {
+	switch t {
+	case model.Exact:
+		return Exact
+	case model.Prefix:
+		return Prefix
+	}
+	return Text
+}
+
+// compareRules puts the rule that wins first.
+func compareRules(a, b *Rule) int {
+	return cmp.Or(
+		cmp.Compare(rank(a), rank(b)),
+		cmp.Compare(len(b.Match.Path), len(a.Match.Path)),
+		cmp.Compare(b.Match.Path, a.Match.Path),
+		cmp.Compare(a.Match.Kind, b.Match.Kind))
+}
+
+func rank(r *Rule) int {
+	if r.Match.Kind == Exact {
+		return 0
+	}
+	return 1
+}

@@ -1,0 +1,81 @@
+package route
+
+import (
+	"slices"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/state"
+)
+
+// Params is what an operator decides. The zero value has the defaults.
+type Params struct {
+	// Controllers are the IngressClass controllers whose classes are ours.
+	// Nil: DefaultControllers.
+	Controllers []string
+	// Names are classes that are ours even if no IngressClass object of that
+	// name exists, as the older annotation allowed. Nil: DefaultNames.
+	Names []string
+}
+
+// The classes that Fairway serves unless told otherwise.
+var (
+	DefaultControllers = []string{"fairway.dev/ingress", "k8s.io/ingress-nginx"}
+	DefaultNames       = []string{"fairway", "nginx"}
+)
+
+func (p Params) withDefaults() Params {
+	if p.Controllers == nil {
+		p.Controllers = DefaultControllers
+	}
+	if p.Names == nil {
+		p.Names = DefaultNames
+	}
+	return p
+}
+
+// Kinds are the kinds of objects that a plan is made of. Their tables must be
+// synced before it is acted upon.
+func Kinds() []model.Kind {
+	return []model.Kind{model.KindIngress, model.KindIngressClass, model.KindService, model.KindEndpointSlice, model.KindSecret}
+}
+
+// Plan is what a gateway serves.
+type Plan struct {
+	Listeners []Listener // in the order of their ports
+	Backends  map[BackendKey]*Backend
+	Claimed   []model.Name // the Ingresses that we serve, sorted: their status shows our address
+	Rejected  []model.Rejected
+}
+
+// Listener is one port that clients connect to. The port is the public one,
+// that of the Service in front of the gateway.
+type Listener struct {
+	Name  string // "http", "https"
+	Port  uint16
+	TLS   bool
+	Hosts *Hosts
+	Certs *Certificates // consulted by SNI if TLS; and by redirects to TLS in any case
+}
+
+// Listener returns the listener called name, or nil.
+func (p *Plan) Listener(name string) *Listener {
+	for i := range p.Listeners {
+		if p.Listeners[i].Name == name {
+			return &p.Listeners[i]
+		}
+	}
+	return nil
+}
+
+// Make plans snap from nothing. now decides only whether a certificate is
+// rejected as expired; it is served in any case.
+func Make(snap *state.Snapshot, params Params, now time.Time) *Plan {
+	return New(params).Update(snap, state.Changes{All: true}, now)
+}
+
+// sortRejected orders and removes what was said twice.
+func sortRejected(all []model.Rejected) []model.Rejected {
+	slices.SortFunc(all, model.Rejected.Compare)
+	return slices.Compact(all)
+}

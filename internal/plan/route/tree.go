@@ -1,0 +1,135 @@
+package route
+
+import (
+	"sort"
+	"strings"
+)
+
+// node is a node of a radix tree over the paths of a host's rules. Rules hang on
+// the node at which their path ends; each list is in the order in which its
+// rules win. The tree is built once and then only read.
+type node struct {
+	label    string // the letters between the parent and this node
+	children []*node
+	first    []byte // the first letter of each child's label, sorted
+
+	exact  []*Rule
+	prefix []*Rule
+	// slashless are prefix rules whose path is this node's with a slash at its
+	// end: they match this path, but nothing longer here.
+	slashless []*Rule
+	text      []*Rule
+}
+
+// newTree builds the tree of rules, none of which is a regular expression.
+func newTree(rules []*Rule) *node {
+	root := &node{}
+	for _, r := range rules {
+		n := root.at(r.Match.Path)
+		switch r.Match.Kind {
+		case Exact:
+			n.exact = append(n.exact, r)
+		case Text:
+			n.text = append(n.text, r)
+		case Prefix:
+			n.prefix = append(n.prefix, r)
+			if p := r.Match.Path; len(p) > 1 && strings.HasSuffix(p, "/") {
+				short := root.at(p[:len(p)-1])
+				short.slashless = append(short.slashless, r)
+			}
+		}
+	}
+	return root
+}
+
+// at returns the node of path, made if there is none.
+func (n *node) at(path string) *node {
+	for path != "" {
+		i := sort.Search(len(n.first), func(i int) bool { return n.first[i] >= path[0] })
+		if i == len(n.first) || n.first[i] != path[0] {
+			n.children = append(n.children, nil)
+			copy(n.children[i+1:], n.children[i:])
+			n.children[i] = &node{label: path}
+			n.first = append(n.first, 0)
+			copy(n.first[i+1:], n.first[i:])
+			n.first[i] = path[0]
+			return n.children[i]
+		}
+		child := n.children[i]
+		common := commonPrefix(child.label, path)
+		if common < len(child.label) {
+			upper := &node{label: child.label[:common], children: []*node{child}, first: []byte{child.label[common]}}
+			child.label = child.label[common:]
+			n.children[i] = upper
+			child = upper
+		}
+		n, path = child, path[common:]
+	}
+	return n
+}
+
+func commonPrefix(a, b string) int {
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+// find returns the rule of highest precedence that matches, or nil. It walks
+// down once; the last match that it sees on the way is the longest.
+func (n *node) find(req *Request) *Rule {
+	var best *Rule
+	rest := req.Path
+	for n != nil {
+		whole := rest == ""
+		if whole {
+			if r := choose(n.exact, req); r != nil {
+				return r
+			}
+		}
+		element := whole || rest[0] == '/' || strings.HasSuffix(req.Path[:len(req.Path)-len(rest)], "/")
+		switch {
+		case element && choose(n.prefix, req) != nil:
+			best = choose(n.prefix, req)
+		case whole && choose(n.slashless, req) != nil:
+			best = choose(n.slashless, req)
+		case choose(n.text, req) != nil:
+			best = choose(n.text, req)
+		}
+		n, rest = n.child(rest)
+	}
+	return best
+}
+
+// choose returns the first of rules whose other conditions hold.
+func choose(rules []*Rule, _ *Request) *Rule {
+	if len(rules) == 0 {
+		return nil
+	}
+	return rules[0]
+}
+
+// child returns the child on the way to path and what is left of path there.
+func (n *node) child(path string) (*node, string) {
+	if path == "" {
+		return nil, ""
+	}
+	lo, hi := 0, len(n.first)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if n.first[mid] < path[0] {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo == len(n.first) || n.first[lo] != path[0] {
+		return nil, ""
+	}
+	c := n.children[lo]
+	if !strings.HasPrefix(path, c.label) {
+		return nil, ""
+	}
+	return c, path[len(c.label):]
+}
