@@ -1,0 +1,149 @@
+package tutorial
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestTutorial starts one cluster and runs the tutorial on it, and then what a
+// page cannot show well.
+func TestTutorial(t *testing.T) {
+	c := startCluster(t, "tutorial")
+	t.Run("page", func(t *testing.T) { c.page(t, "docs/tutorial.md", func(Step) bool { return true }) })
+	t.Run("spread", c.testSpread)
+	t.Run("deleted pod", c.testDeletedPod)
+	t.Run("pairs by address", c.testPairs)
+}
+
+// testSpread: 3,000 requests spread 33 % ± 5 over three pods.
+func (c *cluster) testSpread(t *testing.T) {
+	c.apply(t, []string{"my-app.yaml", "client.yaml"}, "default/my-app")
+	c.kubectl(t, "wait", "--for", "condition=Ready", "pod/client")
+	tally := c.kubectl(t, "exec", "client", "--", "/echo", "get", "-n", "3000", "http://my-app")
+	pods := parseTally(t, tally)
+	if len(pods) != 3 {
+		t.Errorf("want three pods:\n%s", tally)
+	}
+	for pod, n := range pods {
+		if n < 3000*28/100 || n > 3000*38/100 {
+			t.Errorf("%s answered %d of 3000 requests, want 28 %% to 38 %%", pod, n)
+		}
+	}
+}
+
+// testDeletedPod: a pod is deleted while 1,000 sequential requests run; its
+// replacement has a new address and no request fails.
+func (c *cluster) testDeletedPod(t *testing.T) {
+	c.apply(t, []string{"my-app.yaml", "client.yaml"}, "default/my-app")
+	c.kubectl(t, "wait", "--for", "condition=Ready", "pod/client")
+	before := c.addresses(t)
+	var wg sync.WaitGroup
+	var tally string
+	var err error
+	wg.Go(func() {
+		tally, err = c.try(2*time.Minute, "bin/kubectl", "exec", "client", "--", "/echo", "get", "-n", "1000", "--interval", "4ms", "http://my-app")
+	})
+	victim := firstKey(before)
+	c.kubectl(t, "delete", "pod", victim)
+	wg.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parseTally(t, tally)
+	c.kubectl(t, "rollout", "status", "deployment/my-app")
+	for pod, addr := range c.addresses(t) {
+		if before[pod] == "" && addr == before[victim] {
+			t.Errorf("the replacement %s of %s has the same address %s", pod, victim, addr)
+		}
+	}
+}
+
+// addresses returns pod → address of my-app.
+func (c *cluster) addresses(t *testing.T) map[string]string {
+	t.Helper()
+	out := c.kubectl(t, "get", "pods", "-l", "app=my-app", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{"\n"}{end}`)
+	addrs := map[string]string{}
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) == 2 {
+			addrs[f[0]] = f[1]
+		}
+	}
+	return addrs
+}
+
+// testPairs tries all nine pairs of the three tiers by the pods' addresses, so
+// that neither names nor Services can be the reason of a "no".
+func (c *cluster) testPairs(t *testing.T) {
+	c.apply(t, []string{"tiers.yaml"}, "tiers/frontend", "tiers/api", "tiers/database")
+	c.kubectl(t, "apply", "-f", "examples/tutorial/policies.yaml")
+	tiers := []string{"frontend", "api", "database"}
+	passes := map[string]bool{"frontend api": true, "api database": true}
+	for _, tier := range tiers {
+		passes[tier+" "+tier] = true // its only pod: itself
+	}
+	addr := map[string]string{}
+	for _, tier := range tiers {
+		addr[tier] = c.kubectl(t, "-n", "tiers", "get", "pods", "-l", "tier="+tier, "-o", "jsonpath={.items[0].status.podIP}")
+	}
+	for _, from := range tiers {
+		for _, to := range tiers {
+			dial := []string{"-n", "tiers", "exec", "deployment/" + from, "--", "/echo", "dial", "--timeout", "1s", addr[to] + ":8080"}
+			ok := false
+			var err error
+			for deadline := time.Now().Add(5 * time.Second); ; { // until the policies have arrived
+				_, err = c.try(20*time.Second, "bin/kubectl", dial...)
+				if ok = (err == nil) == passes[from+" "+to]; ok || time.Now().After(deadline) {
+					break
+				}
+			}
+			if !ok {
+				t.Errorf("%s to %s: want pass %t, got %v", from, to, passes[from+" "+to], err)
+			}
+			if err != nil && !strings.Contains(err.Error(), "timeout") {
+				t.Errorf("%s to %s: want a timeout, got %v", from, to, err)
+			}
+		}
+	}
+}
+
+var (
+	tallyLine  = regexp.MustCompile(`(?m)^ *(\d+) (\S+)$`)
+	tallyTotal = regexp.MustCompile(`(?m)^(\d+) requests, (\d+) failed`)
+)
+
+// parseTally returns the answers per pod and fails the test if one is missing.
+func parseTally(t *testing.T, text string) map[string]int {
+	t.Helper()
+	total := tallyTotal.FindStringSubmatch(text)
+	if total == nil || total[2] != "0" {
+		t.Fatalf("requests failed:\n%s", text)
+	}
+	pods := map[string]int{}
+	for _, m := range tallyLine.FindAllStringSubmatch(text, -1) {
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		pods[m[2]] += n
+	}
+	sum := 0
+	for _, n := range pods {
+		sum += n
+	}
+	if fmt.Sprint(sum) != total[1] {
+		t.Fatalf("the sum is %d:\n%s", sum, text)
+	}
+	return pods
+}
+
+func firstKey(m map[string]string) string {
+	for k := range m {
+		return k
+	}
+	return ""
+}
