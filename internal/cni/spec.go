@@ -20,6 +20,10 @@ const (
 // not changed between them.
 func versions() []string { return []string{"0.4.0", "1.0.0", "1.1.0"} }
 
+// LoopbackType is the plugin type under which containerd asks for the loopback
+// device of a pod.
+const LoopbackType = "loopback"
+
 // LatestVersion is the one that our configuration file asks for.
 const LatestVersion = "1.1.0"
 
