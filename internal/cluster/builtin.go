@@ -30,7 +30,7 @@ func findTools() (string, error) {
 		return "", err
 	}
 	dir := filepath.Dir(exe)
-	for _, name := range []string{kubeTool, "containerd-shim-runc-v2", "pause", "echo"} {
+	for _, name := range []string{kubeTool, "containerd-shim-runc-v2", "pause", "echo", "fairway-cni"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return "", cli.Hint(fmt.Errorf("find %s: %w", name, err), "run \"make build\", and start the fairway that it puts into bin/")
 		}
@@ -49,9 +49,9 @@ func (s *State) writeBuiltin(tools string) error {
 	if exe, err = filepath.EvalSymlinks(exe); err != nil {
 		return err
 	}
-	echo, pause := filepath.Join(tools, "echo"), filepath.Join(tools, "pause")
+	echo, pause, cni := filepath.Join(tools, "echo"), filepath.Join(tools, "pause"), filepath.Join(tools, "fairway-cni")
 	file := filepath.Join(s.images(), "builtin.tar")
-	if fresh(file, exe, echo, pause) {
+	if fresh(file, exe, echo, pause, cni) {
 		return nil
 	}
 	if err := os.MkdirAll(s.images(), 0o755); err != nil {
@@ -71,7 +71,7 @@ func (s *State) writeBuiltin(tools string) error {
 		image.Image{Name: echoImage, Entrypoint: []string{"/echo"}, Files: []image.File{{Path: "/echo", Source: echo}}},
 		image.Image{Name: fairway, Entrypoint: []string{"/fairway"}, Files: []image.File{
 			{Path: "/fairway", Source: exe},
-			{Path: "/fairway-cni", Link: "/fairway"},
+			{Path: "/fairway-cni", Source: cni},
 		}},
 	)
 	if err != nil {

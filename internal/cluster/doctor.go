@@ -39,7 +39,7 @@ func (c Check) or(level Level, fix string) Check {
 }
 
 // Examine runs every check. A nil State means no cluster in particular.
-func Examine(s *State) []Check {
+func (r Root) Examine(s *State) []Check {
 	checks := []struct {
 		name string
 		do   func(*State) Check
@@ -52,10 +52,10 @@ func Examine(s *State) []Check {
 		{"programs", checkPrograms},
 		{"inotify", checkInotify},
 		{"open files", checkOpenFiles},
-		{"disk", checkDisk},
+		{"disk", r.checkDisk},
 		{"memory", checkMemory},
 		{"nat", checkNAT},
-		{"leftovers", checkLeftovers},
+		{"leftovers", r.checkLeftovers},
 	}
 	var out []Check
 	for _, c := range checks {
@@ -166,10 +166,13 @@ func checkOpenFiles(*State) Check {
 	return pass("at most %d per process", r.Max)
 }
 
-func checkDisk(s *State) Check {
-	dir := "/var/lib"
-	if s != nil {
-		dir = s.dir
+func (r Root) checkDisk(*State) Check {
+	dir := string(r)
+	for { // the nearest directory that exists
+		if _, err := os.Stat(dir); err == nil || dir == "/" {
+			break
+		}
+		dir = filepath.Dir(dir)
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -213,13 +216,13 @@ func checkNAT(s *State) Check {
 }
 
 // checkLeftovers looks for cgroups of clusters that have no state.
-func checkLeftovers(s *State) Check {
+func (r Root) checkLeftovers(s *State) Check {
 	hs, err := hierarchies()
 	if err != nil {
 		return pass("%v", err).or(Warn, "")
 	}
 	known := map[string]bool{}
-	for _, name := range FindRoot(os.Getenv).Names() {
+	for _, name := range r.Names() {
 		known[name] = true
 	}
 	if s != nil {
@@ -232,7 +235,7 @@ func checkLeftovers(s *State) Check {
 		}
 		for _, e := range entries {
 			if e.IsDir() && !known[e.Name()] {
-				return pass("cgroup fairway/%s belongs to no cluster under %s", e.Name(), FindRoot(os.Getenv)).
+				return pass("cgroup fairway/%s belongs to no cluster under %s", e.Name(), r).
 					or(Warn, "if no other FAIRWAY_STATE knows it: fairway down --name "+e.Name())
 			}
 		}

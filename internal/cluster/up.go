@@ -50,7 +50,7 @@ func (r Root) Up(ctx context.Context, opt UpOptions) (changed bool, err error) {
 		name string
 		do   func() error
 	}{
-		{"check the machine", func() error { tools, err = s.check(); return err }},
+		{"check the machine", func() error { tools, err = r.check(s); return err }},
 		{"clear what is left", func() error { return s.clear(ctx) }},
 		{"prepare nodes and images", func() error { return s.prepareAll(tools) }},
 		{"start nodes", func() error { return s.start(ctx) }},
@@ -134,8 +134,8 @@ func (s *State) healthy(ctx context.Context, bare bool) bool {
 }
 
 // check runs the doctor's checks and stops at what would surely fail.
-func (s *State) check() (tools string, err error) {
-	for _, c := range Examine(s) {
+func (r Root) check(s *State) (tools string, err error) {
+	for _, c := range r.Examine(s) {
 		if c.Level == Fail {
 			return "", cli.Hint(fmt.Errorf("%s: %s", c.Name, c.Message), c.Fix)
 		}
