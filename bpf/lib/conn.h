@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The connection table. Entries are written and refreshed here; the agent only
+ * sweeps out those whose time is over (sweep.go), so that nothing lives or dies
+ * by a picture of the table taken in user space. */
+#pragma once
+#include "parse.h"
+
+enum { SECOND = 1000000000 };
+
+static __always_inline bool closing(const struct conn *c)
+{
+	return c->flags & (CONN_FIN | CONN_FIN_REV | CONN_RST);
+}
+
+/* Notes a packet of c. The entry is only written if there is news, so that
+ * flows on several CPUs do not fight for its cache line. */
+static __always_inline void touch(struct conn *c, const struct pkt *p, bool reply)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	if (now - c->seen > SECOND)
+		c->seen = now;
+	__u32 flags = c->flags;
+	if (reply)
+		flags |= CONN_REPLIED;
+	if (p->t.proto == PROTO_TCP) {
+		if (!reply && opens(p)) /* the ports are used again */
+			flags &= ~(CONN_FIN | CONN_FIN_REV | CONN_RST | CONN_REPLIED);
+		if (p->tcp_flags & TCP_FIN)
+			flags |= reply ? CONN_FIN_REV : CONN_FIN;
+		if (p->tcp_flags & TCP_RST)
+			flags |= CONN_RST;
+	}
+	if (flags != c->flags)
+		c->flags = flags;
+}
+
+/* Records a flow that is not rewritten. If the table is full the flow goes on
+ * without an entry: its forward packets are judged by policy one by one. */
+static __always_inline void track(const struct tuple *t)
+{
+	struct conn c = {.seen = bpf_ktime_get_coarse_ns()};
+	bpf_map_update_elem(&conns, t, &c, BPF_NOEXIST);
+}
+
+static __always_inline struct conn *find(struct tuple *t, __u8 scope)
+{
+	t->scope = scope;
+	return bpf_map_lookup_elem(&conns, t);
+}
+
+static __always_inline struct conn *find_reverse(const struct tuple *t, __u8 scope)
+{
+	struct tuple r;
+	reverse(&r, t);
+	r.scope = scope;
+	return bpf_map_lookup_elem(&conns, &r);
+}
+
+static __always_inline bool has_ports(__u8 proto)
+{
+	return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_ICMP || proto == PROTO_ICMP6;
+}
+
+/* The key of the other entry of a rewritten flow: on the uplink the packet that
+ * the answer will be, at a pod the packet as rewritten. */
+static __always_inline void twin(struct tuple *key, const struct tuple *to)
+{
+	if (to->scope == SCOPE_NODE)
+		reverse(key, to);
+	else
+		*key = *to;
+}
+
+static __always_inline void forget(const struct tuple *t, const struct conn *c)
+{
+	struct tuple key;
+	twin(&key, &c->to);
+	bpf_map_delete_elem(&conns, &key);
+	bpf_map_delete_elem(&conns, t);
+}
+
+enum { NAT_TRIES = 24 };
+
+/* Makes the twin of a flow, which is what reserves a source port. Returns 0 if
+ * it is there now, -EEXIST if another flow has it. */
+__global int reserve_twin(const struct tuple *key, const struct conn *c)
+{
+	if (!key || !c)
+		return -1;
+	long err = bpf_map_update_elem(&conns, key, c, BPF_NOEXIST);
+	if (err != -EEXIST)
+		return err;
+	struct conn *old = bpf_map_lookup_elem(&conns, key);
+	if (old && old->flags & (CONN_NAT | CONN_ORIGIN) && same_flow(&old->to, &c->to))
+		return 0; /* our own, left over from before */
+	return -EEXIST;
+}
+
+/* reserve makes the two entries of a flow that is rewritten from in to *to, and
+ * finds it a source port that no other flow to the same place has: the
+ * client's own if keep, else one of the range. Where two CPUs race for one
+ * flow, the loser takes over the winner's *to. Returns a drop reason. */
+__global int reserve(const struct tuple *in, struct tuple *to, __u32 flags, __u32 service, bool keep)
+{
+	struct conn c = {.seen = bpf_ktime_get_coarse_ns(), .flags = flags};
+	struct tuple key;
+	long err = -EEXIST;
+
+	if (!in || !to)
+		return DROP_REWRITE;
+	if (in->scope == SCOPE_NODE) {
+		reverse(&c.to, in);
+	} else {
+		c.to = *in;
+		c.flags = CONN_ORIGIN;
+	}
+	bool ports = has_ports(in->proto);
+	for (int i = 0; i < NAT_TRIES && err == -EEXIST; i++) {
+		if (ports && (i || !keep)) {
+			__u32 port = nat_port_lo + bpf_get_prandom_u32() % (nat_port_hi - nat_port_lo + 1);
+			to->sport = bpf_htons(port);
+		}
+		twin(&key, to);
+		err = reserve_twin(&key, &c);
+	}
+	if (err)
+		return err == -EEXIST ? DROP_NO_NAT_PORT : DROP_TABLE_FULL;
+
+	c.to = *to;
+	c.flags = flags;
+	c.service = service;
+	err = bpf_map_update_elem(&conns, in, &c, BPF_NOEXIST);
+	if (!err)
+		return DROP_NONE;
+	struct conn *winner = bpf_map_lookup_elem(&conns, in);
+	if (!winner || !same_flow(&winner->to, to))
+		bpf_map_delete_elem(&conns, &key);
+	if (err != -EEXIST || !winner)
+		return DROP_TABLE_FULL;
+	*to = winner->to;
+	return DROP_NONE;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Services: which frontend an address is, and which backend a new flow gets. */
+#pragma once
+#include "addr.h"
+#include "maps.h"
+
+/* The frontend at an address, which may be one of the node's own, or the
+ * wildcard of a Service's address; NULL: not a Service. */
+static __always_inline struct frontend *frontend_of(const struct addr *dst, __be16 port, __u8 proto)
+{
+	struct frontend_key k = {.addr = *dst, .port = port, .proto = proto};
+	struct frontend *fe = bpf_map_lookup_elem(&frontends, &k);
+	if (fe)
+		return fe;
+	if (bpf_map_lookup_elem(&self, dst)) {
+		k.addr = unspecified(dst);
+		return bpf_map_lookup_elem(&frontends, &k);
+	}
+	k.port = 0;
+	k.proto = 0;
+	return bpf_map_lookup_elem(&frontends, &k);
+}
+
+/* Whether an endpoint may keep the flows it has. */
+static __always_inline bool serves(__u32 service, const struct addr *a, __be16 port)
+{
+	struct member_key k = {.service = service, .addr = *a, .port = port};
+	return bpf_map_lookup_elem(&members, &k) != NULL;
+}
+
+/* Whether the Service admits a source (loadBalancerSourceRanges). */
+static __always_inline bool admitted(const struct frontend *fe, const struct addr *src)
+{
+	struct range_key k = {.prefixlen = 32 + 128, .service = fe->service, .addr = *src};
+	return !(fe->flags & FE_RESTRICTED) || bpf_map_lookup_elem(&ranges, &k);
+}
+
+/* The backend that client had before, if it may get new flows still. */
+static __always_inline bool recall(const struct affinity_key *k, __u32 seconds, __u32 set_bit, struct backend *b)
+{
+	struct affinity *a = bpf_map_lookup_elem(&affinities, k);
+	if (!a || bpf_ktime_get_coarse_ns() - a->seen > (__u64)seconds * 1000000000)
+		return false;
+	struct member_key mk = {.service = k->service, .addr = a->addr, .port = a->port};
+	struct member *m = bpf_map_lookup_elem(&members, &mk);
+	if (!m || !(m->sets & 1 << set_bit))
+		return false;
+	b->addr = a->addr;
+	b->port = a->port;
+	b->local = m->sets >> 31;
+	return true;
+}
+
+/* choose picks a backend for a new flow of client. internal: the client is on
+ * this node. Returns a drop reason. */
+__global int choose(const struct frontend *fe, bool internal, const struct addr *client, struct backend *b)
+{
+	if (!fe || !client || !b)
+		return DROP_NO_ENDPOINTS;
+	__u32 flags = fe->flags, n = internal ? fe->n_internal : fe->n_external;
+	if (flags & FE_ADDRESS)
+		return DROP_UNKNOWN_PORT;
+	if (!n)
+		return flags & (internal ? FE_INTERNAL_DROP : FE_EXTERNAL_DROP) ? DROP_NO_LOCAL_ENDPOINTS : DROP_NO_ENDPOINTS;
+
+	struct affinity_key k = {.service = fe->service, .client = *client};
+	__u32 seconds = fe->affinity, bit = flags >> (internal ? FE_INTERNAL_BIT : FE_EXTERNAL_BIT) & 15;
+	if (!seconds || !recall(&k, seconds, bit, b)) {
+		struct slot_key sk = {.set = internal ? fe->internal : fe->external, .index = bpf_get_prandom_u32() % n};
+		struct backend *slot = bpf_map_lookup_elem(&slots, &sk);
+		if (!slot)
+			return DROP_NO_ENDPOINTS;
+		*b = *slot;
+	}
+	if (seconds) {
+		struct affinity a = {.addr = b->addr, .port = b->port, .seen = bpf_ktime_get_coarse_ns()};
+		bpf_map_update_elem(&affinities, &k, &a, BPF_ANY);
+	}
+	return DROP_NONE;
+}

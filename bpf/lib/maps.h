@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* All maps, pinned by name below the layout version. Hashes are not
+ * preallocated: memory follows what is in them, max_entries is only a fence
+ * that the loader may move. */
+#pragma once
+#include "types.h"
+
+#define MAP(name, kind, k, v, n, f)                 \
+	struct {                                    \
+		__uint(type, kind);                 \
+		__type(key, k);                     \
+		__type(value, v);                   \
+		__uint(max_entries, n);             \
+		__uint(map_flags, f);               \
+		__uint(pinning, LIBBPF_PIN_BY_NAME); \
+	} name SEC(".maps")
+
+#define HASH(name, k, v, n) MAP(name, BPF_MAP_TYPE_HASH, k, v, n, BPF_F_NO_PREALLOC)
+#define LPM(name, k, v, n) MAP(name, BPF_MAP_TYPE_LPM_TRIE, k, v, n, BPF_F_NO_PREALLOC)
+#define LRU(name, k, v, n) MAP(name, BPF_MAP_TYPE_LRU_HASH, k, v, n, 0)
+#define SOCK(name, v) MAP(name, BPF_MAP_TYPE_SK_STORAGE, int, v, 0, BPF_F_NO_PREALLOC)
+
+/* Services */
+HASH(frontends, struct frontend_key, struct frontend, 131072);
+HASH(slots, struct slot_key, struct backend, 524288);
+HASH(members, struct member_key, struct member, 524288);
+LPM(ranges, struct range_key, __u32, 65536);
+LRU(affinities, struct affinity_key, struct affinity, 16384);
+SOCK(sock_peer, struct peer);   /* connected sockets */
+SOCK(sock_peers, struct peers); /* UDP */
+
+/* Flows */
+HASH(conns, struct tuple, struct conn, 524288);
+LRU(frags, struct frag_key, struct frag, 4096);
+
+/* The node */
+HASH(self, struct addr, __u32, 256); /* own addresses */
+LPM(nets, struct prefix_key, __u32, 65536);
+HASH(vips, struct addr, struct vip, 16384);
+MAP(node, BPF_MAP_TYPE_ARRAY, __u32, struct node, 1, 0);
+MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, NUM_DROPS, 0);
+
+/* Pods and policy */
+HASH(endpoints, __u32, struct endpoint, 4096);
+LPM(classes, struct prefix_key, __u32, 262144);
+LPM(verdicts, struct verdict_key, __u32, 524288);
+
+/* Only the applier uses this one. */
+HASH(names, struct name_key, struct name, 524288);
+
+/* Set by the loader. */
+const volatile __u64 host_netns = 0;   /* cookie of the node's network namespace */
+const volatile __u16 nat_port_lo = 1024; /* ports for rewritten sources: below the range of ephemeral ports and of NodePorts */
+const volatile __u16 nat_port_hi = 29999;
+
+/* A reason to drop becomes the verdict of a TCX program here, and only here. */
+static __always_inline int drop(__u32 reason)
+{
+	__u64 *n = bpf_map_lookup_elem(&drops, &reason);
+	if (n)
+		(*n)++;
+	return TCX_DROP;
+}

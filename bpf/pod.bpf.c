@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The host side of a pod's link (TCX).
+ *
+ *   from_pod (ingress)  1. only the pod's own addresses may be sources
+ *                       2. a Service that the socket hooks did not see (raw
+ *                          sockets, ranges, other clients): rewritten
+ *                       3. egress policy, on the backend's address
+ *   to_pod (egress)     1. ingress policy, on the source as it arrives
+ *                       2. replies of a rewritten flow: rewritten back
+ *
+ * Flows are recorded at each pod for itself, keyed by the opener's packet:
+ * SCOPE_POD_OUT where this pod opened them, SCOPE_POD_IN where its peer did.
+ * Only replies pass on the strength of an entry; each packet of the opener is
+ * judged by the policy of the moment, so that a change of policy is felt by
+ * connections that are open already. */
+#include "lib/lb.h"
+#include "lib/nat.h"
+#include "lib/policy.h"
+
+static __always_inline bool own(const struct endpoint *ep, const struct addr *a)
+{
+	return same(a, &ep->ip4) || (same(a, &ep->ip6) && !is_zero(a));
+}
+
+/* An ICMP error passes if it is about a flow of the pod. */
+static __always_inline bool about_flow(const struct tuple *inner, __u8 same_way, __u8 other_way)
+{
+	struct tuple t = *inner;
+	return find(&t, same_way) || find_reverse(inner, other_way);
+}
+
+__global int error_from_pod(struct __sk_buff *skb, struct pkt *p, const struct endpoint *ep)
+{
+	struct pkt inner;
+	if (!p || !ep || parse_inner(skb, p, &inner))
+		return drop(DROP_MALFORMED);
+	if (ep->egress == POLICY_NONE || about_flow(&inner.t, SCOPE_POD_IN, SCOPE_POD_OUT))
+		return TCX_PASS;
+	return drop(DROP_POLICY_EGRESS);
+}
+
+__global int error_to_pod(struct __sk_buff *skb, struct pkt *p, const struct endpoint *ep)
+{
+	struct pkt inner;
+	if (!p || !ep || parse_inner(skb, p, &inner))
+		return drop(DROP_MALFORMED);
+	struct tuple t = inner.t;
+	struct conn *c = find(&t, SCOPE_POD_OUT);
+	if (c && c->flags & CONN_ORIGIN) {
+		struct tuple to;
+		reverse(&to, &c->to);
+		int reason = rewrite_error(skb, p, &inner, &to);
+		return reason ? drop(reason) : TCX_PASS;
+	}
+	if (c || ep->ingress == POLICY_NONE || !skb->ingress_ifindex || find_reverse(&inner.t, SCOPE_POD_IN))
+		return TCX_PASS;
+	return drop(DROP_POLICY_INGRESS);
+}
+
+/* Judges a packet of a flow that the pod opens. */
+static __always_inline bool may_send(const struct endpoint *ep, const struct tuple *t)
+{
+	return allowed(ep->egress, &t->dst, t->proto, t->dport);
+}
+
+/* open_from_pod handles the first packet of a flow. */
+__global int open_from_pod(struct __sk_buff *skb, struct pkt *p, const struct endpoint *ep)
+{
+	struct backend b;
+	if (!p || !ep)
+		return TCX_DROP;
+	struct frontend *fe = frontend_of(&p->t.dst, p->t.dport, p->t.proto);
+	if (!fe) {
+		if (!may_send(ep, &p->t))
+			return drop(DROP_POLICY_EGRESS);
+		track(&p->t);
+		return TCX_PASS;
+	}
+	if (!admitted(fe, &p->t.src))
+		return drop(DROP_SOURCE_RANGE);
+	int reason = choose(fe, true, &p->t.src, &b);
+	if (reason)
+		return drop(reason);
+	struct tuple to = p->t;
+	to.dst = b.addr;
+	to.dport = b.port;
+	if (!may_send(ep, &to))
+		return drop(DROP_POLICY_EGRESS);
+	reason = reserve(&p->t, &to, CONN_NAT, fe->service, true);
+	if (!reason)
+		reason = rewrite(skb, p, &to);
+	return reason ? drop(reason) : TCX_PASS;
+}
+
+static __always_inline bool backend_gone(const struct conn *c, const struct pkt *p)
+{
+	if (p->t.proto != PROTO_UDP && !opens(p))
+		return false;
+	return (opens(p) && closing(c)) || !serves(c->service, &c->to.dst, c->to.dport);
+}
+
+/* A packet that a rewritten flow's opener sends. */
+__global int rewritten_from_pod(struct __sk_buff *skb, struct pkt *p, struct conn *c, const struct endpoint *ep)
+{
+	if (!p || !c || !ep)
+		return TCX_DROP;
+	if (backend_gone(c, p)) {
+		forget(&p->t, c);
+		return open_from_pod(skb, p, ep);
+	}
+	struct tuple to = c->to;
+	if (!may_send(ep, &to))
+		return drop(DROP_POLICY_EGRESS);
+	touch(c, p, false);
+	int reason = rewrite(skb, p, &to);
+	if (reason)
+		return drop(reason);
+	c = find(&to, SCOPE_POD_OUT);
+	if (c)
+		touch(c, p, false);
+	return TCX_PASS;
+}
+
+SEC("tcx/ingress")
+int from_pod(struct __sk_buff *skb)
+{
+	struct pkt p;
+	__u32 ifindex = skb->ifindex;
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return TCX_PASS;
+	if (!is_ip(skb))
+		return drop(DROP_MALFORMED);
+	struct endpoint *ep = bpf_map_lookup_elem(&endpoints, &ifindex);
+	if (!ep)
+		return drop(DROP_POD_UNKNOWN);
+	int reason = parse(skb, &p);
+	if (reason)
+		return drop(reason);
+	if (p.kind == KIND_NEIGHBOUR)
+		return TCX_PASS;
+	if (!own(ep, &p.t.src))
+		return drop(DROP_SPOOFED);
+	if (p.kind == KIND_ICMP_ERROR)
+		return error_from_pod(skb, &p, ep);
+
+	struct conn *c = find(&p.t, SCOPE_POD_OUT);
+	if (c && c->flags & CONN_NAT)
+		return rewritten_from_pod(skb, &p, c, ep);
+	if (c) {
+		if (!may_send(ep, &p.t))
+			return drop(DROP_POLICY_EGRESS);
+		touch(c, &p, false);
+		return TCX_PASS;
+	}
+	c = find_reverse(&p.t, SCOPE_POD_IN);
+	if (c) {
+		touch(c, &p, true);
+		return TCX_PASS;
+	}
+	if (ep->egress == POLICY_CLOSED)
+		return drop(DROP_POD_UNKNOWN);
+	return open_from_pod(skb, &p, ep);
+}
+
+/* A reply to a flow that the pod opened. */
+static __always_inline int reply_to_pod(struct __sk_buff *skb, struct pkt *p, struct conn *c)
+{
+	touch(c, p, true);
+	if (!(c->flags & CONN_ORIGIN))
+		return TCX_PASS;
+	struct tuple to;
+	reverse(&to, &c->to);
+	int reason = rewrite(skb, p, &to);
+	return reason ? drop(reason) : TCX_PASS;
+}
+
+SEC("tcx/egress")
+int to_pod(struct __sk_buff *skb)
+{
+	struct pkt p;
+	__u32 ifindex = skb->ifindex;
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return TCX_PASS;
+	if (!is_ip(skb))
+		return drop(DROP_MALFORMED);
+	struct endpoint *ep = bpf_map_lookup_elem(&endpoints, &ifindex);
+	if (!ep)
+		return drop(DROP_POD_UNKNOWN);
+	int reason = parse(skb, &p);
+	if (reason)
+		return drop(reason);
+	if (p.kind == KIND_NEIGHBOUR)
+		return TCX_PASS;
+	if (p.kind == KIND_ICMP_ERROR)
+		return error_to_pod(skb, &p, ep);
+
+	struct conn *c = find_reverse(&p.t, SCOPE_POD_OUT);
+	if (c)
+		return reply_to_pod(skb, &p, c);
+	/* A packet that came in by no device is the node's own: its kubelet must
+	 * reach the pod whatever the policy (NetworkPolicySpec.ingress). */
+	if (skb->ingress_ifindex && !allowed(ep->ingress, &p.t.src, p.t.proto, p.t.dport))
+		return drop(ep->ingress == POLICY_CLOSED ? DROP_POD_UNKNOWN : DROP_POLICY_INGRESS);
+	c = find(&p.t, SCOPE_POD_IN);
+	if (c)
+		touch(c, &p, false);
+	else
+		track(&p.t);
+	return TCX_PASS;
+}
