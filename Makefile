@@ -15,10 +15,15 @@ KUBELD  := -s -w -X $(KUBEVER).gitVersion=$(KUBE) -X $(KUBEVER).gitMajor=1 -X $(
 LD      := -s -w -X github.com/fairway-net/fairway/internal/version.Version=$(VERSION)
 KUBESRC := $(shell find kube -name '*.go' -o -name 'go.mod' -o -name 'go.sum')
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# The name of the cluster for up and down.
+CLUSTER ?= default
+export CLUSTER
+# Tests are built by you and run by root.
+ASROOT  := $(if $(SUDO),-exec 'sudo --preserve-env env PATH=$(PATH)')
 
 export CGO_ENABLED = 0
 
-.PHONY: help deps build fairway up down test lint generate bench clean
+.PHONY: help deps build fairway up down test lint generate bench bench-up clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,26 +46,31 @@ deps: ## Install what the machine lacks (Debian, Ubuntu)
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
 
 up: deps build ## Start a cluster with Fairway and the quick start in it
-	$(SUDO) $(BIN)/fairway up
+	$(SUDO) $(BIN)/fairway up --name $(CLUSTER)
 	examples/quickstart.sh
 
 down: ## Remove it again
-	$(SUDO) $(BIN)/fairway down
+	$(SUDO) $(BIN)/fairway down --name $(CLUSTER)
 
 test: build ## Run every test (those that need root are run as root)
-	$(SUDO) $(GO) test ./...
+	$(GO) test -timeout 20m $(ASROOT) ./...
+	cd tools && $(GO) vet ./...
+	cd bench && $(GO) test ./...
 
 lint: ## Check form: gofmt, vet
-	@test -z "$$(gofmt -l cmd internal kube)" || { gofmt -l cmd internal kube; exit 1; }
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "run gofmt on:" $$bad; exit 1; }
 	$(GO) vet ./...
-	cd kube && $(GO) vet ./...
+	for module in kube tools bench; do (cd $$module && $(GO) vet ./...) || exit 1; done
 
 generate: ## Regenerate what is generated
 	$(GO) generate ./...
 	cd tools && $(GO) run ./chart
 
-bench: build ## Run the benchmarks
-	cd bench && $(GO) run .
+bench: bench-up ## Run all benchmarks
+
+bench-up: build ## Time `fairway up` phase by phase, and weigh all processes
+	cd bench && $(GO) build -o ../$(BIN)/bench/ ./up
+	cd bench && $(SUDO) ../$(BIN)/bench/up
 
 clean: ## Remove bin/
 	rm -rf $(BIN)

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Applies the quick start and waits until it answers through its Ingress.
-# NAME is the cluster's name (default: default).
+# CLUSTER is the name of the cluster (default: default).
 set -eu
 cd "$(dirname "$0")/.."
-context=fairway-${NAME:-default}
+context=fairway-${CLUSTER:-default}
 kubectl() { bin/kubectl --context "$context" "$@"; }
 
 kubectl apply -f examples/quickstart.yaml

@@ -58,7 +58,7 @@ func newCluster(t *testing.T, name string) *cluster {
 	}
 	c := &cluster{name: name, root: root}
 	c.env = []string{
-		"NAME=" + name,
+		"CLUSTER=" + name,
 		"KUBECONFIG=" + filepath.Join(t.TempDir(), "kubeconfig"),
 		"NO_PROXY=*", "no_proxy=*",
 	}

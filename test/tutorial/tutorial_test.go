@@ -2,6 +2,7 @@ package tutorial
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,6 +19,21 @@ func TestTutorial(t *testing.T) {
 	t.Run("spread", c.testSpread)
 	t.Run("deleted pod", c.testDeletedPod)
 	t.Run("pairs by address", c.testPairs)
+}
+
+// TestReadme runs the commands of the README, beginning with `make up`, under
+// another name and beside the tutorial's cluster if that is up. It leaves out
+// `make test`, which would start this test again, and the benchmarks; the test
+// of the house rules sees to it that they exist.
+func TestReadme(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to start a cluster")
+	}
+	c := newCluster(t, "readme")
+	t.Cleanup(func() { c.run(t, time.Minute, "bin/fairway", "down", "--name", c.name) })
+	c.page(t, "README.md", func(s Step) bool {
+		return s.Command != "make test" && !strings.HasPrefix(s.Command, "make bench")
+	})
 }
 
 // testSpread: 3,000 requests spread 33 % ± 5 over three pods.

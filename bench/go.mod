@@ -1,0 +1,3 @@
+module github.com/fairway-net/fairway/bench
+
+go 1.26
