@@ -31,6 +31,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
+		{"gateway", "", "Run the gateway role: the proxy for Ingresses", "Roles (run by the manifests)", runGateway},
 		{"controller", "", "Run the controller role: addresses, statuses, Events", "Roles (run by the manifests)", runController},
 		{"up", "", "Start a cluster on this machine, with Fairway in it", "Cluster", runUp},
 		{"down", "", "Remove a cluster and everything of it", "Cluster", runDown},

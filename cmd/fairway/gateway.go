@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/agent"
+	"github.com/fairway-net/fairway/internal/cli"
+	"github.com/fairway-net/fairway/internal/config"
+	"github.com/fairway-net/fairway/internal/proxy"
+	"github.com/fairway-net/fairway/internal/source/kube"
+)
+
+func runGateway(ctx context.Context, env *cli.Env, args []string) error {
+	fs := cli.Flags("gateway")
+	dir := fs.String("config", config.DefaultDir, "read the settings from `DIR`")
+	kubeconfig := fs.String("kubeconfig", "", "use `FILE` instead of the pod's service account")
+	http := fs.String("http", ":8080", "serve HTTP on `ADDR`")
+	https := fs.String("https", ":8443", "serve HTTPS on `ADDR`")
+	admin := fs.String("health", ":8081", "serve /healthz, /readyz, /metrics and /routes on `ADDR`")
+	accessLog := fs.Bool("access-log", false, "write one line of JSON per request to standard output")
+	lameDuck := fs.Duration("lame-duck", 5*time.Second, "go on accepting for this `TIME` after being told to end")
+	drain := fs.Duration("drain", 20*time.Second, "wait this `TIME` for requests under way after that")
+	if _, err := cli.Parse(env, fs, args, 0, 0); err != nil {
+		return err
+	}
+	cfg, err := config.Load(*dir)
+	if err != nil {
+		return cli.Hint(err, "correct the ConfigMap fairway-config")
+	}
+	rest, err := kube.Connect(*kubeconfig, cfg.APIServer)
+	if err != nil {
+		return cli.Hint(err, "run it in a pod, or give --kubeconfig")
+	}
+	log := cli.Logger(env)
+	o := proxy.Options{Listen: map[string]string{"http": *http, "https": *https}, LameDuck: *lameDuck, Drain: *drain, Log: log}
+	if *accessLog {
+		o.AccessLog = slog.New(slog.NewJSONHandler(env.Stdout, nil))
+	}
+	return agent.RunGateway(ctx, agent.GatewayOptions{Rest: rest, Proxy: o, Admin: *admin, Log: log})
+}

@@ -1,0 +1,132 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/fairway-net/fairway/internal/plan/route"
+)
+
+// proxy hands the exchange to one of the rule's backends.
+func (x *exchange) proxy(live *live) {
+	f := x.rule.Forward
+	target := pick(f.Targets, live)
+	pool := live.pools[target]
+	if pool == nil || len(pool.endpoints) == 0 {
+		text := "Service " + target.Service.String() + " is not known"
+		if pool != nil {
+			text = pool.backend.Problem
+		}
+		x.err = errNoEndpoint
+		x.fail(http.StatusServiceUnavailable, text)
+		return
+	}
+	rp := &httputil.ReverseProxy{
+		Rewrite:        x.rewrite,
+		Transport:      &retrier{exchange: x, target: target},
+		ModifyResponse: x.modifyResponse,
+		ErrorHandler:   x.answerError,
+		BufferPool:     buffers,
+		ErrorLog:       quiet,
+	}
+	ctx, cancel := context.WithCancel(context.WithValue(x.request.Context(), exchangeKey{}, x))
+	defer cancel() // releases what the attempts hold, whatever has become of them
+	rp.ServeHTTP(x.writer, x.request.WithContext(ctx))
+	if x.endpoint != nil {
+		x.endpoint.release()
+	}
+}
+
+var quiet = log.New(discard{}, "", 0)
+
+type discard struct{}
+
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// rewrite prepares the request for a backend; the endpoint is filled in by retrier.
+func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
+	path, query := x.forward, x.request.URL.RawQuery
+	if r := x.rule.Rewrite; r != nil {
+		path, query = r.Apply(x.match.Path, query)
+	}
+	out := pr.Out
+	out.URL = &url.URL{Scheme: "http", Host: "endpoint", Path: path, RawQuery: query}
+	if strings.IndexByte(path, '%') >= 0 {
+		if decoded, err := url.PathUnescape(path); err == nil {
+			out.URL.Path, out.URL.RawPath = decoded, path
+		}
+	}
+	out.Host = x.request.Host
+	dropAmbiguous(out.Header)
+	x.setForwarded(out.Header)
+}
+
+func (x *exchange) modifyResponse(r *http.Response) error {
+	delete(r.Header, "Server") // ours is set already; ingress-nginx, too, speaks for itself
+	if x.server.draining.Load() && r.StatusCode != http.StatusSwitchingProtocols {
+		x.writer.Header().Set("Connection", "close")
+	}
+	return nil
+}
+
+// Why an exchange failed; see answerError.
+var (
+	errNoEndpoint  = errors.New("no endpoint")
+	errReadTimeout = errors.New("no answer within the read timeout")
+	errSendTimeout = errors.New("request not taken within the send timeout")
+)
+
+// answerError turns the failure of all attempts into a status, with nginx's choice.
+func (x *exchange) answerError(_ http.ResponseWriter, r *http.Request, err error) {
+	x.err = err
+	service := ""
+	if x.endpoint != nil {
+		service = x.endpoint.key.addr.String()
+	}
+	switch {
+	case r.Context().Err() != nil:
+		x.writer.status = 499 // the client has gone: nobody reads an answer
+	case errors.Is(err, errNoEndpoint):
+		x.fail(http.StatusServiceUnavailable, "the Service has no endpoint any more")
+	case errors.Is(err, errReadTimeout), errors.Is(err, errSendTimeout):
+		x.fail(http.StatusGatewayTimeout, "endpoint "+service+": "+err.Error())
+	case isDialError(err):
+		x.fail(http.StatusBadGateway, "no connection to endpoint "+service)
+	default:
+		x.fail(http.StatusBadGateway, "endpoint "+service+" gave no valid answer")
+	}
+}
+
+// pick chooses a target by weight. With one target, the rule of an Ingress, it
+// is that.
+func pick(targets []route.Target, live *live) route.BackendKey {
+	if len(targets) == 1 {
+		return targets[0].Backend
+	}
+	var sum uint64
+	for _, t := range targets {
+		sum += uint64(t.Weight)
+	}
+	n := randomBelow(sum)
+	for _, t := range targets {
+		if n < uint64(t.Weight) {
+			return t.Backend
+		}
+		n -= uint64(t.Weight)
+	}
+	return targets[len(targets)-1].Backend
+}
+
+// buffers are what bodies are copied with.
+var buffers = &bufferPool{sync.Pool{New: func() any { return new([32 << 10]byte) }}}
+
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) Get() []byte  { return p.pool.Get().(*[32 << 10]byte)[:] }
+func (p *bufferPool) Put(b []byte) { p.pool.Put((*[32 << 10]byte)(b)) }

@@ -1,0 +1,203 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/plan/route"
+)
+
+// Options of a Server.
+type Options struct {
+	// Listen says where to listen for each listener of the plan: "http" and
+	// "https". One that is missing is not opened.
+	Listen map[string]string
+	// LameDuck is how long the Server goes on accepting after it was told to
+	// end, while /readyz already says no: time for load balancers to notice.
+	LameDuck time.Duration
+	// Drain bounds the wait for exchanges that are under way after that.
+	Drain time.Duration
+	// AccessLog gets one record per request. Nil: none.
+	AccessLog *slog.Logger
+	// Log is for what the operator should know. Never nil.
+	Log *slog.Logger
+}
+
+// Server serves the plan that was applied last. Before the first Apply it
+// answers everything with 503 and is not ready.
+type Server struct {
+	opts    Options
+	live    atomic.Pointer[live]
+	metrics *metrics
+	cert    *tls.Certificate // for names that no Ingress has a certificate for
+
+	draining atomic.Bool
+	active   atomic.Int64 // exchanges, upgraded connections included
+
+	mu        sync.Mutex // guards the rest
+	endpoints map[endpointKey]*endpoint
+	listeners map[string]net.Listener
+}
+
+// live is what requests are served with: one plan and its pools.
+type live struct {
+	plan  *route.Plan
+	pools map[route.BackendKey]*pool
+}
+
+// New returns a Server that does not listen yet.
+func New(o Options) (*Server, error) {
+	cert, err := selfSigned()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opts: o, metrics: newMetrics(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{}}
+	s.live.Store(&live{})
+	return s, nil
+}
+
+// Apply makes p the plan for all requests that begin from now on. It is
+// idempotent and cheap where p shares its parts with the plan before.
+func (s *Server) Apply(p *route.Plan) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.live.Load()
+	next := &live{plan: p, pools: make(map[route.BackendKey]*pool, len(p.Backends))}
+	for key, b := range p.Backends {
+		if was := old.pools[key]; was != nil && was.backend == b {
+			next.pools[key] = was
+		} else {
+			next.pools[key] = s.newPool(b, was)
+		}
+	}
+	s.live.Store(next)
+	for key, was := range old.pools {
+		if next.pools[key] != was {
+			s.releasePool(was)
+		}
+	}
+	s.metrics.planApplied(p)
+}
+
+// Ready says that the Server serves a plan and has not been told to end.
+func (s *Server) Ready() bool { return s.live.Load().plan != nil && !s.draining.Load() }
+
+// Open opens the listeners. It is separate from Run so that a caller knows the
+// addresses, and errors, before anything is served.
+func (s *Server) Open() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, addr := range s.opts.Listen {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("listen for %s: %w", name, err)
+		}
+		s.listeners[name] = l
+	}
+	return nil
+}
+
+// Addr is the address of an open listener.
+func (s *Server) Addr(name string) net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.listeners[name]; l != nil {
+		return l.Addr()
+	}
+	return nil
+}
+
+// Run serves the listeners until ctx ends, and then ends gracefully. It returns
+// nil unless a listener failed.
+func (s *Server) Run(ctx context.Context) error {
+	var servers []*http.Server
+	failed := make(chan error, len(s.listeners))
+	for name, l := range s.listeners {
+		srv := s.httpServer(name)
+		servers = append(servers, srv)
+		go func() {
+			var err error
+			if srv.TLSConfig != nil {
+				err = srv.ServeTLS(l, "", "")
+			} else {
+				err = srv.Serve(l)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve %s: %w", name, err)
+			}
+		}()
+	}
+	select {
+	case err := <-failed:
+		for _, srv := range servers {
+			srv.Close()
+		}
+		return err
+	case <-ctx.Done():
+	}
+	s.end(servers)
+	return nil
+}
+
+// end waits for the lame duck to be forgotten, then for what is under way.
+func (s *Server) end(servers []*http.Server) {
+	s.draining.Store(true) // from here on responses ask clients to close
+	s.opts.Log.Info("draining", "lame_duck", s.opts.LameDuck, "drain", s.opts.Drain, "active", s.active.Load())
+	time.Sleep(s.opts.LameDuck)
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Drain)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, srv := range servers {
+		wg.Go(func() { _ = srv.Shutdown(ctx) })
+	}
+	wg.Wait()
+	for s.active.Load() > 0 && ctx.Err() == nil { // upgraded connections, which Shutdown does not know
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if n := s.active.Load(); n > 0 {
+		s.opts.Log.Warn("closing exchanges that did not end in time", "count", n)
+	}
+	for _, srv := range servers {
+		srv.Close()
+	}
+}
+
+// The limits of nginx where it has them: client_header_timeout 60 s,
+// keepalive_timeout 75 s, 4 × 8 KiB of headers, 128 streams.
+const (
+	headerTimeout = 60 * time.Second
+	idleTimeout   = 75 * time.Second
+	maxHeader     = 32 << 10
+	maxStreams    = 128
+)
+
+func (s *Server) httpServer(name string) *http.Server {
+	srv := &http.Server{
+		Handler:           &handler{server: s, listener: name},
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		Protocols:         new(http.Protocols),
+	}
+	srv.Protocols.SetHTTP1(true)
+	if name == "https" {
+		srv.Protocols.SetHTTP2(true)
+		srv.TLSConfig = s.tlsConfig(name)
+	} else {
+		srv.Protocols.SetUnencryptedHTTP2(true) // by prior knowledge only; gRPC clients without TLS
+	}
+	return srv
+}
