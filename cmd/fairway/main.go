@@ -32,6 +32,8 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"gateway", "", "Run the gateway role: the proxy for Ingresses", "Roles (run by the manifests)", runGateway},
+		{"agent", "", "Run the agent role: CNI, Services and policies of one node", "Roles (run by the manifests)", runAgent},
+		{"cni", "", "Be the CNI plugin", "", runCNI},
 		{"controller", "", "Run the controller role: addresses, statuses, Events", "Roles (run by the manifests)", runController},
 		{"up", "", "Start a cluster on this machine, with Fairway in it", "Cluster", runUp},
 		{"down", "", "Remove a cluster and everything of it", "Cluster", runDown},

@@ -11,10 +11,16 @@ import (
 	"time"
 )
 
+// endpoint is what a role serves beside its health: "GET /metrics".
+type endpoint struct {
+	pattern string
+	serve   http.HandlerFunc
+}
+
 // serveHealth serves /livez (the process answers) and /readyz (ready returns
 // nil; its error is the body otherwise) on addr until ctx ends. /healthz is
-// /livez. It returns once it listens.
-func serveHealth(ctx context.Context, addr string, ready func() error, log *slog.Logger) error {
+// /livez, and more is served beside them, by pattern. It returns once it listens.
+func serveHealth(ctx context.Context, addr string, ready func() error, log *slog.Logger, more ...endpoint) error {
 	mux := http.NewServeMux()
 	live := func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
 	mux.HandleFunc("GET /livez", live)
@@ -26,6 +32,9 @@ func serveHealth(ctx context.Context, addr string, ready func() error, log *slog
 		}
 		live(w, r)
 	})
+	for _, e := range more {
+		mux.HandleFunc(e.pattern, e.serve)
+	}
 	lis, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("serve health: %w", err)

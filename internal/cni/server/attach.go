@@ -31,8 +31,8 @@ type Options struct {
 	Sources  []netip.Addr   // the node's own addresses towards its pods
 	MTU      int
 	Datapath Datapath
-	// AwaitPolicy returns when the policy of a pod is in force or ctx ends.
-	// The pod is closed until then.
+	// AwaitPolicy returns when the datapath knows the policy of a pod, or when
+	// ctx ends. In the second case the pod starts closed.
 	AwaitPolicy func(ctx context.Context, pod model.Name, uid string)
 	Log         *slog.Logger
 }
@@ -144,20 +144,15 @@ func (s *Server) Add(ctx context.Context, r *cni.Request, ns *os.File) (*cni.Res
 		return nil, err
 	}
 	rec.IPs = ips
-	if err := s.build(&rec, ns); err != nil {
+	if err := s.build(ctx, &rec, ns); err != nil {
 		return nil, errors.Join(err, s.remove(rec))
 	}
-	built := time.Now()
-	wait, cancel := context.WithTimeout(ctx, policyPatience)
-	defer cancel()
-	s.o.AwaitPolicy(wait, rec.Pod, rec.UID)
-	s.o.Log.Info("pod attached", "pod", rec.Pod, "ips", rec.IPs, "link", rec.Host,
-		"built_in", built.Sub(start), "policy_in", time.Since(built), "policy_known", wait.Err() == nil)
+	s.o.Log.Info("pod attached", "pod", rec.Pod, "ips", rec.IPs, "link", rec.Host, "took", time.Since(start))
 	return s.result(rec, r.Netns), nil
 }
 
 // build makes everything that rec says, in the order that is safe to interrupt.
-func (s *Server) build(rec *Record, ns *os.File) error {
+func (s *Server) build(ctx context.Context, rec *Record, ns *os.File) error {
 	if err := s.records.put(*rec); err != nil {
 		return err
 	}
@@ -168,6 +163,11 @@ func (s *Server) build(rec *Record, ns *os.File) error {
 	if err := s.records.put(*rec); err != nil {
 		return err
 	}
+	// Before Attach, so that a pod is not taken for its namesake that has just
+	// gone: a StatefulSet gives the name again, with other labels perhaps.
+	wait, cancel := context.WithTimeout(ctx, policyPatience)
+	defer cancel()
+	s.o.AwaitPolicy(wait, rec.Pod, rec.UID)
 	if err := s.o.Datapath.Attach(*rec); err != nil {
 		return fmt.Errorf("attach datapath: %w", err)
 	}
