@@ -31,9 +31,10 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"gateway", "", "Run the gateway role: the proxy for Ingresses", "Roles (run by the manifests)", runGateway},
+		{"dns", "", "Run the DNS role: the cluster's names, other names forwarded", "Roles (run by the manifests)", runDNS},
 		{"agent", "", "Run the agent role: CNI, Services and policies of one node", "Roles (run by the manifests)", runAgent},
 		{"cni", "", "Be the CNI plugin", "", runCNI},
+		{"gateway", "", "Run the gateway role: the proxy for Ingresses", "Roles (run by the manifests)", runGateway},
 		{"controller", "", "Run the controller role: addresses, statuses, Events", "Roles (run by the manifests)", runController},
 		{"up", "", "Start a cluster on this machine, with Fairway in it", "Cluster", runUp},
 		{"down", "", "Remove a cluster and everything of it", "Cluster", runDown},

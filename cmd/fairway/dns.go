@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/agent"
+	"github.com/fairway-net/fairway/internal/cli"
+	"github.com/fairway-net/fairway/internal/config"
+	"github.com/fairway-net/fairway/internal/dns/forward"
+	"github.com/fairway-net/fairway/internal/source/kube"
+)
+
+func runDNS(ctx context.Context, env *cli.Env, args []string) error {
+	fs := cli.Flags("dns")
+	dir := fs.String("config", config.DefaultDir, "read the settings from `DIR`")
+	kubeconfig := fs.String("kubeconfig", "", "use `FILE` instead of the pod's service account")
+	listen := fs.String("listen", ":53", "answer on these `ADDRS`, separated by commas, over UDP and TCP")
+	health := fs.String("health", ":8181", "serve /livez, /readyz and /metrics on `ADDR`")
+	upstream := fs.String("upstream", "", "forward other names to these `SERVERS`, separated by commas, instead of those of --resolv-conf")
+	resolvConf := fs.String("resolv-conf", "/etc/resolv.conf", "take the servers for other names from `FILE`")
+	ttl := fs.Uint("ttl", 5, "TTL of cluster names in `SECONDS`")
+	lameDuck := fs.Duration("lame-duck", 5*time.Second, "answer on for this `TIME` after being told to end")
+	if _, err := cli.Parse(env, fs, args, 0, 0); err != nil {
+		return err
+	}
+	cfg, err := config.Load(*dir)
+	if err != nil {
+		return cli.Hint(err, "correct the ConfigMap fairway-config")
+	}
+	if *ttl > 3600 {
+		return cli.Hint(fmt.Errorf("ttl %d: more than an hour", *ttl), "give --ttl a number of seconds up to 3600")
+	}
+	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env)}
+	if o.Listen, err = listenAddrs(*listen); err != nil {
+		return cli.Hint(err, "give --listen ADDRESS:PORT or :PORT")
+	}
+	if o.Upstreams, err = upstreamServers(*upstream, *resolvConf); err != nil {
+		return cli.Hint(err, "correct the file or give --upstream ADDRESS[:PORT],…")
+	}
+	if o.Rest, err = kube.Connect(*kubeconfig, cfg.APIServer); err != nil {
+		return cli.Hint(err, "run it in a pod, or give --kubeconfig")
+	}
+	return agent.RunDNS(ctx, o)
+}
+
+// listenAddrs parses a list of ADDRESS:PORT; without an address it is any, of
+// both families.
+func listenAddrs(s string) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for _, f := range strings.Split(s, ",") {
+		if strings.HasPrefix(f, ":") {
+			f = "[::]" + f
+		}
+		a, err := netip.ParseAddrPort(f)
+		if err != nil {
+			return nil, fmt.Errorf("listen address %q: want ADDRESS:PORT", f)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// upstreamServers are those of the flag, else those of resolv.conf. A missing
+// file means none.
+func upstreamServers(flag, resolvConf string) ([]netip.AddrPort, error) {
+	if flag != "" {
+		var out []netip.AddrPort
+		for _, f := range strings.Split(flag, ",") {
+			a, err := forward.ParseServer(f)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, a)
+		}
+		return out, nil
+	}
+	file, err := os.Open(resolvConf)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	servers, err := forward.ParseResolvConf(file)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", resolvConf, err)
+	}
+	return servers, nil
+}

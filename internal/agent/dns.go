@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/fairway-net/fairway/internal/config"
+	"github.com/fairway-net/fairway/internal/dns"
+	"github.com/fairway-net/fairway/internal/dns/forward"
+	"github.com/fairway-net/fairway/internal/dns/index"
+	"github.com/fairway-net/fairway/internal/plan/zone"
+	"github.com/fairway-net/fairway/internal/run"
+	"github.com/fairway-net/fairway/internal/source/kube"
+	"github.com/fairway-net/fairway/internal/state"
+)
+
+// DNSOptions are what `fairway dns` is started with.
+type DNSOptions struct {
+	Config    config.Config
+	Rest      *rest.Config
+	Listen    []netip.AddrPort
+	Upstreams []netip.AddrPort // for names that are not the cluster's; those that are this server itself are left out
+	TTL       uint32           // of cluster names
+	Health    string           // address of /livez, /readyz and /metrics; "": none
+	LameDuck  time.Duration    // how long to answer on after being told to end, while clients learn to go elsewhere
+	Log       *slog.Logger
+}
+
+// dnsGrace is how long clients that wait for upstream may still get their answer.
+const dnsGrace = 2 * time.Second
+
+// RunDNS serves the cluster's zone from a watch of its own and forwards the
+// rest. When ctx ends it says so on /readyz, answers on for LameDuck, and returns.
+func RunDNS(ctx context.Context, o DNSOptions) error {
+	x, err := index.New(index.Params{
+		Params:  zone.Params{Zone: o.Config.ClusterDomain, TTL: o.TTL, DNS: addrList(o.Config.DNSIP)},
+		Reverse: append(append([]netip.Prefix{}, o.Config.PodCIDRs...), o.Config.ServiceCIDRs...),
+	})
+	if err != nil {
+		return err
+	}
+	upstreams, err := withoutSelf(o)
+	if err != nil {
+		return err
+	}
+	fwd := forward.New(forward.Options{Upstreams: upstreams, Log: o.Log})
+	server, err := dns.New(dns.Options{Zone: x, Upstream: fwd, Listen: o.Listen, Log: o.Log})
+	if err != nil {
+		return err
+	}
+
+	// Everything below outlives ctx by the lame-duck time: answers must stay
+	// right for as long as there are any.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var ending atomic.Bool
+	context.AfterFunc(ctx, func() {
+		ending.Store(true)
+		o.Log.Info("ending", "lame_duck", o.LameDuck)
+		time.AfterFunc(o.LameDuck, end)
+	})
+	ready := func() error {
+		switch {
+		case ending.Load():
+			return errors.New("ending")
+		case !x.Synced():
+			return errors.New("not synced with the API server yet")
+		}
+		return nil
+	}
+	if o.Health != "" {
+		metrics := func(w io.Writer) { server.WriteMetrics(w); fwd.WriteMetrics(w) }
+		if err := serveDNSHealth(life, o.Health, ready, metrics, o.Log); err != nil {
+			return err
+		}
+	}
+	store := state.New()
+	go func() {
+		// It ends with life, or at once because of options that cannot work.
+		if err := kube.Run(life, kube.Options{Rest: o.Rest, Kinds: zone.Kinds(), Log: o.Log}, store); err != nil {
+			o.Log.Error("watch ended", "err", err)
+		}
+	}()
+	go FeedZone(life, store, x, o.Log)
+	o.Log.Info("serving", "listen", server.Addrs(), "zone", o.Config.ClusterDomain, "upstreams", upstreams)
+	return server.Serve(life, dnsGrace)
+}
+
+// FeedZone keeps x as store is until ctx ends.
+func FeedZone(ctx context.Context, store *state.Store, x *index.Index, log *slog.Logger) {
+	w := store.Watch(zone.Kinds()...)
+	defer w.Close()
+	_ = run.Loop(ctx, log, "zone", w, run.Options{Synced: zone.Kinds()}, func(_ context.Context, snap *state.Snapshot, changes state.Changes) error {
+		services, namespaces := zone.Keys(changes, snap)
+		for _, n := range namespaces {
+			x.SetNamespace(n, snap.Namespace(n) != nil)
+		}
+		for _, s := range services {
+			x.Set(zone.Plan(snap, s))
+		}
+		x.SetSerial(uint32(time.Now().Unix()))
+		if !x.Synced() {
+			x.SetSynced()
+			log.Info("zone complete", "services", snap.Services.Len(), "namespaces", snap.Namespaces.Len())
+		}
+		return nil
+	})
+}
+
+// withoutSelf drops upstreams that are this server: a question sent there
+// would come back for ever.
+func withoutSelf(o DNSOptions) ([]netip.AddrPort, error) {
+	ifaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list this machine's addresses: %w", err)
+	}
+	var local []netip.Addr
+	for _, a := range ifaces {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			local = append(local, p.Addr())
+		}
+	}
+	ask := o.Upstreams
+	for _, listen := range o.Listen {
+		var self []netip.AddrPort
+		ask, self = forward.Own(ask, listen, addrList(o.Config.DNSIP), local)
+		for _, s := range self {
+			o.Log.Warn("upstream left out: it is this server itself", "upstream", s,
+				"fix", "let the node's kubelet use a resolv.conf with real servers (resolvConf: /run/systemd/resolve/resolv.conf), or give --upstream")
+		}
+	}
+	if len(ask) == 0 {
+		o.Log.Warn("no upstream server: names outside the zone are answered by SERVFAIL", "zone", o.Config.ClusterDomain)
+	}
+	return ask, nil
+}
+
+func addrList(a netip.Addr) []netip.Addr {
+	if !a.IsValid() {
+		return nil
+	}
+	return []netip.Addr{a}
+}
+
+// serveDNSHealth is serveHealth with /metrics beside it.
+func serveDNSHealth(ctx context.Context, addr string, ready func() error, metrics func(io.Writer), log *slog.Logger) error {
+	mux := http.NewServeMux()
+	live := func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
+	mux.HandleFunc("GET /livez", live)
+	mux.HandleFunc("GET /healthz", live)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		live(w, r)
+	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		metrics(w)
+	})
+	lis, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("serve health: %w", err)
+	}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { srv.Close() })
+	go func() {
+		if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("health server ended", "err", err)
+		}
+	}()
+	return nil
+}

@@ -1,0 +1,152 @@
+package forward
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/dns/wire"
+)
+
+// How long answers are kept, whatever their TTL says.
+const (
+	maxPositive = time.Hour
+	maxNegative = 30 * time.Second // a name that somebody has just made should appear soon
+	failureTTL  = time.Second      // RFC 9520, section 3.2: at least one second
+	staleFor    = time.Hour        // RFC 8767: after expiry, while upstream does not answer
+	staleTTL    = 30               // RFC 8767, section 4
+)
+
+// Answer is what upstream said, ready to be copied into replies to the same
+// question. It does not change.
+type Answer struct {
+	Rcode  int
+	body   []byte   // the records, OPT left out; pointers into the question hold, it is as long in each reply
+	ttls   []uint16 // offsets in body
+	counts [3]uint16
+	base   int  // offset of body in a message
+	ad     bool // upstream has validated it
+	stored time.Time
+	ttl    time.Duration // for how long it is fresh; 0: do not keep
+	msg    wire.Message  // its answer section, for FollowTo
+}
+
+// newAnswer keeps m, which is not used by others afterwards.
+func newAnswer(m wire.Message, now time.Time) *Answer {
+	a := &Answer{Rcode: m.Rcode, base: m.Body, ad: m.Flags&wire.FlagAD != 0, stored: now, msg: m}
+	end := m.Body
+	least := uint32(1<<32 - 1)
+	for s, rrs := range [][]wire.RR{m.Answer, m.Authority, m.Additional} {
+		for _, rr := range rrs {
+			if rr.NameOff != end {
+				// An OPT record in between was left out. What follows it is
+				// additional, and its pointers would no longer be right.
+				break
+			}
+			end = rr.End
+			a.counts[s]++
+			a.ttls = append(a.ttls, uint16(rr.TTLOff-m.Body))
+			least = min(least, rr.TTL)
+		}
+	}
+	a.body = m.Raw[m.Body:end]
+	a.ttl = lifetime(&m, least)
+	a.msg.Authority, a.msg.Additional = nil, nil
+	return a
+}
+
+// lifetime applies RFC 2308: a negative answer lives as long as its SOA says,
+// and not at all without one.
+func lifetime(m *wire.Message, least uint32) time.Duration {
+	positive := false
+	for _, rr := range m.Answer {
+		positive = positive || rr.Type == m.Type || m.Type == wire.TypeANY
+	}
+	switch {
+	case m.Rcode != wire.NoError && m.Rcode != wire.NXDomain:
+		return failureTTL
+	case m.Rcode == wire.NoError && positive:
+		return min(maxPositive, time.Duration(least&^(1<<31))*time.Second)
+	}
+	for _, rr := range m.Authority {
+		if rr.Type == wire.TypeSOA && rr.End-rr.Data >= 20 {
+			minimum := binary.BigEndian.Uint32(m.Raw[rr.End-4:])
+			return min(maxNegative, time.Duration(min(minimum, least, rr.TTL))*time.Second)
+		}
+	}
+	return 0
+}
+
+// failure is a SERVFAIL of our own.
+func failure(now time.Time) *Answer {
+	return &Answer{Rcode: wire.ServFail, stored: now, ttl: failureTTL}
+}
+
+func (a *Answer) fresh(now time.Time) bool { return now.Sub(a.stored) < a.ttl }
+func (a *Answer) stale(now time.Time) bool {
+	return a.Rcode != wire.ServFail && now.Sub(a.stored) < a.ttl+staleFor
+}
+
+func (a *Answer) size() int { return len(a.msg.Raw) + 2*len(a.ttls) + 56*len(a.msg.Answer) + 300 }
+
+// WriteTo completes the reply to the same question.
+func (a *Answer) WriteTo(w *wire.Writer, now time.Time) {
+	w.Rcode(a.Rcode)
+	q := w.Query()
+	if a.ad && (q.DO || q.Flags&wire.FlagAD != 0) { // RFC 6840, section 5.8
+		w.Flag(wire.FlagAD)
+	}
+	at := len(w.Buf)
+	if at != a.base && len(a.body) > 0 {
+		w.Rcode(wire.ServFail) // not the same question: pointers would be wrong
+		return
+	}
+	if !w.Body(a.body, a.counts) {
+		return
+	}
+	age := max(0, now.Sub(a.stored))
+	spent := uint32(age / time.Second)
+	for _, off := range a.ttls {
+		field := w.Buf[at+int(off):]
+		ttl := binary.BigEndian.Uint32(field)
+		switch {
+		case age >= a.ttl && a.ttl > 0:
+			ttl = staleTTL
+		case ttl > spent:
+			ttl -= spent
+		default:
+			ttl = 0
+		}
+		binary.BigEndian.PutUint32(field, ttl)
+	}
+}
+
+// FollowTo adds the records that answer a CNAME of ours to the reply: owner is
+// where the name that was asked for stands in it.
+func (a *Answer) FollowTo(w *wire.Writer, owner int) {
+	w.Rcode(a.Rcode)
+	m := &a.msg
+	var name []byte
+	for _, rr := range m.Answer {
+		var ok bool
+		if name, ok = wire.Name(name[:0], m.Raw, rr.NameOff); !ok {
+			return
+		}
+		ownerBytes := name
+		if string(wire.Lower(name)) == string(m.Question) && owner < 1<<14 {
+			ownerBytes = binary.BigEndian.AppendUint16(nil, wire.Pointer(owner))
+		}
+		before := len(w.Buf)
+		out, ok := wire.AppendRR(w.Buf, m.Raw, rr, ownerBytes)
+		if !ok {
+			w.Buf = out[:before]
+			return
+		}
+		need := len(out) - before
+		w.Buf = out[:before]
+		if !w.Fits(wire.Answer, need) {
+			return
+		}
+		w.Buf = out
+		w.Added(wire.Answer)
+	}
+}

@@ -1,0 +1,276 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/dns/wire"
+)
+
+// Options of a Forwarder. Zero values mean the defaults given.
+type Options struct {
+	Upstreams []netip.AddrPort // asked in this order, as a resolver reads resolv.conf; none: every name fails at once
+	Timeout   time.Duration    // of one upstream; 2 s
+	Total     time.Duration    // of a question; 5 s
+	InFlight  int              // questions under way; 1024
+	Entries   int              // of the cache; 10,000
+	Bytes     int              // of the cache; 16 MiB
+	Log       *slog.Logger
+	Now       func() time.Time // the clock; time.Now
+}
+
+// Errors of Resolve. All of them are SERVFAIL to the client.
+var (
+	ErrNoUpstream = errors.New("no upstream server is configured or answering")
+	ErrBusy       = errors.New("too many questions under way")
+)
+
+// Forwarder asks upstreams. It is safe for use by many.
+type Forwarder struct {
+	o         Options
+	upstreams []*upstream
+	cache     *cache
+	stats     Stats
+
+	mu    sync.Mutex
+	calls map[string]*call
+}
+
+// Stats counts outcomes.
+type Stats struct {
+	Hits, Misses, Stale  atomic.Uint64 // of the cache
+	Joined               atomic.Uint64 // questions that waited for another client's
+	Asked, Failed, Timed atomic.Uint64 // questions to upstreams; of them without an answer; of these by timeout
+	Busy, NoUpstream     atomic.Uint64
+}
+
+// call is a question under way.
+type call struct {
+	done   chan struct{}
+	answer *Answer
+	err    error
+}
+
+// New returns a Forwarder.
+func New(o Options) *Forwarder {
+	def(&o.Timeout, 2*time.Second)
+	def(&o.Total, 5*time.Second)
+	def(&o.InFlight, 1024)
+	def(&o.Entries, 10_000)
+	def(&o.Bytes, 16<<20)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	f := &Forwarder{o: o, cache: newCache(o.Entries, o.Bytes), calls: map[string]*call{}}
+	for _, a := range o.Upstreams {
+		f.upstreams = append(f.upstreams, &upstream{addr: a})
+	}
+	return f
+}
+
+func def[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+// appendKey is the identity of a question: DO and CD change what upstream says.
+func appendKey(b, name []byte, rrtype uint16, do, cd bool) []byte {
+	var bits byte
+	if do {
+		bits |= 1
+	}
+	if cd {
+		bits |= 2
+	}
+	return append(append(b, name...), byte(rrtype>>8), byte(rrtype), bits)
+}
+
+// Cached completes the reply if a fresh answer is kept.
+func (f *Forwarder) Cached(w *wire.Writer) bool {
+	var buf [300]byte
+	q := w.Query()
+	a := f.cache.get(appendKey(buf[:0], q.Lower(), q.Type, q.DO, q.Flags&wire.FlagCD != 0))
+	if a == nil {
+		return false
+	}
+	now := f.o.Now()
+	if !a.fresh(now) {
+		return false
+	}
+	f.stats.Hits.Add(1)
+	a.WriteTo(w, now)
+	return true
+}
+
+// Reply completes the reply from upstream, waiting for it.
+func (f *Forwarder) Reply(ctx context.Context, w *wire.Writer) error {
+	q := w.Query()
+	a, err := f.Resolve(ctx, q.Lower(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
+	if err != nil {
+		w.Rcode(wire.ServFail)
+		return err
+	}
+	a.WriteTo(w, f.o.Now())
+	return nil
+}
+
+// Follow completes a reply that ends in a CNAME to target, which stands at owner in it.
+func (f *Forwarder) Follow(ctx context.Context, w *wire.Writer, target []byte, owner int) error {
+	q := w.Query()
+	a, err := f.Resolve(ctx, target, q.Type, q.DO, q.Flags&wire.FlagCD != 0)
+	if err != nil {
+		w.Rcode(wire.ServFail)
+		return err
+	}
+	a.FollowTo(w, owner)
+	return nil
+}
+
+// Resolve returns the answer for a name in lower-case wire form, from the
+// cache, from a question under way, or from upstream. While upstream fails, an
+// answer that has expired is used again (RFC 8767).
+func (f *Forwarder) Resolve(ctx context.Context, name []byte, rrtype uint16, do, cd bool) (*Answer, error) {
+	key := appendKey(nil, name, rrtype, do, cd)
+	now := f.o.Now()
+	old := f.cache.get(key)
+	if old != nil && old.fresh(now) {
+		f.stats.Hits.Add(1)
+		return old, nil
+	}
+	f.stats.Misses.Add(1)
+	c, err := f.start(key, question{name, rrtype, do, cd})
+	if err == nil {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-c.done:
+			if c.err == nil && c.answer.Rcode != wire.ServFail {
+				return c.answer, nil
+			}
+			err = c.err
+		}
+	}
+	if old != nil && old.stale(now) {
+		f.stats.Stale.Add(1)
+		return old, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.answer, nil
+}
+
+// start joins the call for key or makes one. The call outlives the client that
+// made it: others may have joined.
+func (f *Forwarder) start(key []byte, q question) (*call, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.calls[string(key)]; c != nil {
+		f.stats.Joined.Add(1)
+		return c, nil
+	}
+	if len(f.upstreams) == 0 {
+		f.stats.NoUpstream.Add(1)
+		return nil, ErrNoUpstream
+	}
+	if len(f.calls) >= f.o.InFlight {
+		f.stats.Busy.Add(1)
+		return nil, ErrBusy
+	}
+	c := &call{done: make(chan struct{})}
+	f.calls[string(key)] = c
+	q.name = key[:len(q.name)] // the caller's buffer may not live as long
+	go f.run(c, key, q)
+	return c, nil
+}
+
+func (f *Forwarder) run(c *call, key []byte, q question) {
+	ctx, cancel := context.WithTimeout(context.Background(), f.o.Total)
+	defer cancel()
+	c.answer, c.err = f.ask(ctx, q)
+	now := f.o.Now()
+	// A failure must not push out an answer that may still be served stale.
+	if old := f.cache.get(key); c.err == nil && c.answer.ttl > 0 && (c.answer.Rcode != wire.ServFail || old == nil || !old.stale(now)) {
+		f.cache.put(key, c.answer, now)
+	} else if c.err != nil && !errors.Is(c.err, ErrNoUpstream) && (old == nil || !old.stale(now)) {
+		f.cache.put(key, failure(now), now)
+	}
+	f.mu.Lock()
+	delete(f.calls, string(key))
+	f.mu.Unlock()
+	close(c.done)
+}
+
+// ask goes through the upstreams. One that refuses or fails is passed over, as
+// the C library does; its answer counts only if nobody has a better one.
+func (f *Forwarder) ask(ctx context.Context, q question) (*Answer, error) {
+	var worse *Answer
+	err := ErrNoUpstream
+	for _, u := range f.upstreams {
+		if !u.available(f.o.Now()) {
+			continue
+		}
+		f.stats.Asked.Add(1)
+		try, cancel := context.WithTimeout(ctx, f.o.Timeout)
+		m, e := u.exchange(try, q)
+		cancel()
+		was := u.up()
+		u.report(e, f.o.Now())
+		if now := u.up(); now != was {
+			f.o.Log.Info("upstream changed", "upstream", u.addr, "up", now, "err", e)
+		}
+		if e != nil {
+			f.stats.Failed.Add(1)
+			if errors.Is(e, context.DeadlineExceeded) || isTimeout(e) {
+				f.stats.Timed.Add(1)
+			}
+			err = e
+			if ctx.Err() != nil {
+				break
+			}
+			continue
+		}
+		a := newAnswer(m, f.o.Now())
+		if a.Rcode == wire.NoError || a.Rcode == wire.NXDomain {
+			return a, nil
+		}
+		if a.Rcode > 15 {
+			a = failure(f.o.Now()) // BADVERS and the like are between upstream and us
+		}
+		worse = a
+	}
+	if worse != nil {
+		return worse, nil
+	}
+	if errors.Is(err, ErrNoUpstream) {
+		f.stats.NoUpstream.Add(1)
+	}
+	return nil, err
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// Stats are the forwarder's counters.
+func (f *Forwarder) Stats() *Stats { return &f.stats }
+
+// CacheLen is the number of answers kept.
+func (f *Forwarder) CacheLen() int { return f.cache.len() }
+
+// Health lists the upstreams and whether they answer.
+func (f *Forwarder) Health() map[netip.AddrPort]bool {
+	out := map[netip.AddrPort]bool{}
+	for _, u := range f.upstreams {
+		out[u.addr] = u.up()
+	}
+	return out
+}

@@ -1,0 +1,38 @@
+package forward
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+)
+
+// WriteMetrics writes the counters in the text format of Prometheus.
+func (f *Forwarder) WriteMetrics(w io.Writer) {
+	s := &f.stats
+	for _, c := range []struct {
+		name, help string
+		value      *atomic.Uint64
+	}{
+		{"cache_hits_total", "Forwarded names answered from the cache.", &s.Hits},
+		{"cache_misses_total", "Forwarded names that were not in the cache.", &s.Misses},
+		{"cache_stale_total", "Expired answers given because upstream failed.", &s.Stale},
+		{"joined_total", "Questions that waited for the same question of another client.", &s.Joined},
+		{"asked_total", "Questions to upstream servers.", &s.Asked},
+		{"failed_total", "Questions to upstream servers without an answer.", &s.Failed},
+		{"timeouts_total", "Of the failed, those that timed out.", &s.Timed},
+		{"busy_total", "Questions refused because too many were under way.", &s.Busy},
+		{"no_upstream_total", "Questions that no upstream server was there for.", &s.NoUpstream},
+	} {
+		fmt.Fprintf(w, "# HELP fairway_dns_upstream_%s %s\n# TYPE fairway_dns_upstream_%s counter\nfairway_dns_upstream_%s %d\n",
+			c.name, c.help, c.name, c.name, c.value.Load())
+	}
+	fmt.Fprintf(w, "# HELP fairway_dns_upstream_cache_entries Answers kept.\n# TYPE fairway_dns_upstream_cache_entries gauge\nfairway_dns_upstream_cache_entries %d\n", f.CacheLen())
+	fmt.Fprintf(w, "# HELP fairway_dns_upstream_up Whether the server answers.\n# TYPE fairway_dns_upstream_up gauge\n")
+	for _, u := range f.upstreams {
+		up := 0
+		if u.up() {
+			up = 1
+		}
+		fmt.Fprintf(w, "fairway_dns_upstream_up{server=%q} %d\n", u.addr, up)
+	}
+}

@@ -1,0 +1,160 @@
+package index
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/fairway-net/fairway/internal/dns/wire"
+)
+
+// target is what a reverse name points at.
+type target struct {
+	service string // the Service's key
+	label   string // "": the Service itself
+}
+
+// pointers are all targets of one address, Services before hosts.
+type pointers []target
+
+// pair is one reverse record.
+type pair struct {
+	addr string // 16 bytes
+	target
+}
+
+// reverseDiff lists the reverse records that are only in b, and those only in
+// a. Hosts that did not change, nearly all in a large Service, cost a comparison.
+func reverseDiff(a, b *answers) (add, remove []pair) {
+	var as, bs []host
+	if a != nil {
+		as = a.hosts
+	}
+	if b != nil {
+		bs = b.hosts
+	}
+	for i, j := 0, 0; i < len(as) || j < len(bs); {
+		switch {
+		case j == len(bs) || (i < len(as) && as[i].label < bs[j].label):
+			remove = a.pairs(remove, &as[i])
+			i++
+		case i == len(as) || bs[j].label < as[i].label:
+			add = b.pairs(add, &bs[j])
+			j++
+		default:
+			if !bytes.Equal(a.packed4(&as[i]), b.packed4(&bs[j])) || !bytes.Equal(a.packed6(&as[i]), b.packed6(&bs[j])) {
+				was, is := a.pairs(nil, &as[i]), b.pairs(nil, &bs[j])
+				for _, p := range is {
+					if !slices.Contains(was, p) {
+						add = append(add, p)
+					}
+				}
+				for _, p := range was {
+					if !slices.Contains(is, p) {
+						remove = append(remove, p)
+					}
+				}
+			}
+			i++
+			j++
+		}
+	}
+	return add, remove
+}
+
+func (a *answers) pairs(out []pair, h *host) []pair {
+	t := target{a.key, h.label}
+	for b := a.packed4(h); len(b) > 0; b = b[len4:] {
+		out = append(out, pair{mapped + string(b[wire.HeadLen:len4]), t})
+	}
+	for b := a.packed6(h); len(b) > 0; b = b[len6:] {
+		out = append(out, pair{string(b[wire.HeadLen:len6]), t})
+	}
+	return out
+}
+
+// mapped is the prefix of a v4-mapped IPv6 address; the key of an IPv4 address has it.
+const mapped = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xFF\xFF"
+
+func (x *Index) addPointer(p pair) {
+	var list pointers
+	if old := x.reverse.get([]byte(p.addr)); old != nil {
+		list = slices.Clone(*old)
+	}
+	if slices.Contains(list, p.target) {
+		return
+	}
+	if p.label == "" {
+		list = slices.Insert(list, 0, p.target)
+	} else {
+		list = append(list, p.target)
+	}
+	x.reverse.set(p.addr, &list)
+}
+
+func (x *Index) removePointer(p pair) {
+	old := x.reverse.get([]byte(p.addr))
+	if old == nil {
+		return
+	}
+	list := slices.DeleteFunc(slices.Clone(*old), func(t target) bool { return t == p.target })
+	if len(list) == 0 {
+		x.reverse.del(p.addr)
+		return
+	}
+	x.reverse.set(p.addr, &list)
+}
+
+// reverseAddr reads the address out of a name under in-addr.arpa or ip6.arpa,
+// in lower case. ok is false for names that are not a whole address.
+func reverseAddr(n name) (addr [16]byte, ok bool) {
+	switch {
+	case len(n.labels) == 6 && string(n.suffix(4)) == "\x07in-addr\x04arpa\x00":
+		copy(addr[:], mapped)
+		for i := range 4 {
+			v, ok := octet(n.label(i))
+			if !ok {
+				return addr, false
+			}
+			addr[15-i] = v
+		}
+		return addr, true
+	case len(n.labels) == 34 && string(n.suffix(32)) == "\x03ip6\x04arpa\x00":
+		for i := range 32 {
+			l := n.label(i)
+			v, ok := nibble(l)
+			if !ok {
+				return addr, false
+			}
+			addr[15-i/2] |= v << (4 * (i % 2))
+		}
+		return addr, true
+	}
+	return addr, false
+}
+
+func octet(l []byte) (byte, bool) {
+	if len(l) == 0 || len(l) > 3 || (l[0] == '0' && len(l) > 1) {
+		return 0, false
+	}
+	v := 0
+	for _, c := range l {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		v = v*10 + int(c-'0')
+	}
+	return byte(v), v < 256
+}
+
+func nibble(l []byte) (byte, bool) {
+	if len(l) != 1 {
+		return 0, false
+	}
+	switch c := l[0]; {
+	case c >= '0' && c <= '9':
+		return c - '0', true
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10, true
+	}
+	return 0, false
+}
