@@ -13,8 +13,11 @@ import (
 const (
 	kubeTool         = "fairway-kube"
 	containerdSocket = "/run/containerd/containerd.sock"
-	etcdClient       = "https://127.0.0.1:2379"
-	etcdPeer         = "https://127.0.0.1:2380"
+	// etcd is reached by sockets that only root can open: no port, hence
+	// nobody else, and none of the API server's hundred TLS handshakes.
+	etcdDir    = "/run/etcd"
+	etcdClient = etcdDir + "/client.sock"
+	etcdPeer   = etcdDir + "/peer.sock"
 )
 
 // components lists the processes of the i-th node, in no order: what each waits
@@ -79,16 +82,14 @@ func (s *State) kubelet(i int, n NodeConfig) node.Component {
 func (s *State) etcd(n NodeConfig) node.Component {
 	return node.Component{
 		Name: "etcd",
+		Dir:  etcdDir,
 		Args: []string{kubeTool, "etcd",
 			"--name=" + n.Name,
 			"--data-dir=/var/lib/etcd",
-			"--listen-client-urls=" + etcdClient, "--advertise-client-urls=" + etcdClient,
-			"--listen-peer-urls=" + etcdPeer, "--initial-advertise-peer-urls=" + etcdPeer,
-			"--initial-cluster=" + n.Name + "=" + etcdPeer,
-			"--client-cert-auth", "--trusted-ca-file=" + pkiFile("etcd-ca.crt"),
-			"--cert-file=" + pkiFile("etcd.crt"), "--key-file=" + pkiFile("etcd.key"),
-			"--peer-client-cert-auth", "--peer-trusted-ca-file=" + pkiFile("etcd-ca.crt"),
-			"--peer-cert-file=" + pkiFile("etcd.crt"), "--peer-key-file=" + pkiFile("etcd.key"),
+			"--listen-client-urls=unix://" + etcdClient, "--listen-peer-urls=unix://" + etcdPeer,
+			// It has no peers; what it would tell them must look like a port.
+			"--advertise-client-urls=http://localhost:2379", "--initial-advertise-peer-urls=http://localhost:2380",
+			"--initial-cluster=" + n.Name + "=http://localhost:2380",
 			// A member alone elects itself; it need not wait a second for it.
 			"--heartbeat-interval=20", "--election-timeout=200",
 			// Without fsync the data survive every crash of processes, not one
@@ -108,9 +109,7 @@ func (s *State) apiserver(i int) node.Component {
 		"--bind-address=0.0.0.0",
 		fmt.Sprintf("--secure-port=%d", apiServerPort),
 		"--service-cluster-ip-range=" + joinPrefixes(p.Services),
-		"--etcd-servers=" + etcdClient,
-		"--etcd-cafile=" + pkiFile("etcd-ca.crt"),
-		"--etcd-certfile=" + pkiFile("apiserver-etcd-client.crt"), "--etcd-keyfile=" + pkiFile("apiserver-etcd-client.key"),
+		"--etcd-servers=unix://" + etcdClient,
 		"--tls-cert-file=" + pkiFile("apiserver.crt"), "--tls-private-key-file=" + pkiFile("apiserver.key"),
 		"--client-ca-file=" + pkiFile("ca.crt"),
 		"--anonymous-auth=false",
@@ -138,7 +137,7 @@ func (s *State) apiserver(i int) node.Component {
 		Name:  "kube-apiserver",
 		Args:  args,
 		Env:   []string{"GOGC=50"},
-		After: []node.Wait{{TCP: strings.TrimPrefix(etcdClient, "https://")}},
+		After: []node.Wait{{Unix: etcdClient}},
 	}
 }
 

@@ -19,12 +19,11 @@ const (
 	nodePKI       = etcKubernetes + "/pki"
 )
 
-// authorities are the three roots of trust of a cluster: one for its
-// members, one for etcd alone, and one for requests that the API server
-// forwards to extension servers.
+// authorities are the two roots of trust of a cluster: one for its members, and
+// one for requests that the API server forwards to extension servers.
 type authorities struct {
-	cluster, etcd, front *pki.Authority
-	tokens               pki.Pair // signs service account tokens
+	cluster, front *pki.Authority
+	tokens         pki.Pair // signs service account tokens
 }
 
 // loadAuthorities reads the cluster's authorities, making what is missing:
@@ -34,7 +33,7 @@ func (s *State) loadAuthorities(now time.Time) (*authorities, error) {
 		return nil, err
 	}
 	a := new(authorities)
-	for name, into := range map[string]**pki.Authority{"ca": &a.cluster, "etcd-ca": &a.etcd, "front-proxy-ca": &a.front} {
+	for name, into := range map[string]**pki.Authority{"ca": &a.cluster, "front-proxy-ca": &a.front} {
 		ca, err := pki.LoadAuthority(s.pki(name))
 		if errors.Is(err, fs.ErrNotExist) {
 			if ca, err = pki.NewAuthority("fairway-"+s.Name+"-"+name, now); err == nil {
@@ -136,8 +135,6 @@ func (s *State) writeControlPlaneIdentities(a *authorities, root, name string, i
 			DNS: []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + s.plan.Domain, "localhost", name},
 			IPs: []netip.Addr{s.plan.APIService(), ip, loopback}}},
 		"apiserver-kubelet-client": {a.cluster, pki.Identity{Name: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}, Client: true}},
-		"apiserver-etcd-client":    {a.etcd, pki.Identity{Name: "kube-apiserver-etcd-client", Client: true}},
-		"etcd":                     {a.etcd, pki.Identity{Name: "etcd", Server: true, Client: true, DNS: []string{"localhost"}, IPs: []netip.Addr{loopback}}},
 		"front-proxy-client":       {a.front, pki.Identity{Name: "front-proxy-client", Client: true}},
 	} {
 		pair, err := id.by.Issue(id.id, now)
@@ -147,9 +144,6 @@ func (s *State) writeControlPlaneIdentities(a *authorities, root, name string, i
 		if err := pair.Write(dir(file)); err != nil {
 			return err
 		}
-	}
-	if err := os.WriteFile(dir("etcd-ca.crt"), a.etcd.Cert, 0o644); err != nil {
-		return err
 	}
 	if err := os.WriteFile(dir("front-proxy-ca.crt"), a.front.Cert, 0o644); err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 )
 
 // poll is how often a condition is looked at while a phase waits for it.
-const poll = 25 * time.Millisecond
+const poll = 40 * time.Millisecond
 
 // UpOptions are the choices of one `fairway up`.
 type UpOptions struct {

@@ -112,6 +112,11 @@ func (b *board) runOnce(c Component) (syscall.WaitStatus, error) {
 		return 0, err
 	}
 	defer logFile.Close()
+	if c.Dir != "" {
+		if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+			return 0, err
+		}
+	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return 0, err

@@ -51,6 +51,7 @@ type Component struct {
 	Name  string
 	Args  []string // Args[0] is looked up in ToolDir
 	Env   []string // added to PATH and HOME
+	Dir   string   // made before it starts, for root only: where its sockets are
 	After []Wait
 	Once  bool // runs to its end, is repeated only if it fails
 }

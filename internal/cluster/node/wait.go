@@ -5,21 +5,30 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"time"
 )
 
-const waitPoll = 20 * time.Millisecond
+// waitPoll is how often a Wait is looked at, short against the start of any
+// component; asking the API server costs it more than accepting a connection.
+const (
+	waitPoll    = 20 * time.Millisecond
+	waitPollURL = 50 * time.Millisecond
+)
 
 // await blocks until w holds or ctx ends.
 func (b *board) await(ctx context.Context, w Wait) {
-	check := b.checker(w)
+	check, every := b.checker(w), waitPoll
+	if w.URL != "" {
+		every = waitPollURL
+	}
 	for ctx.Err() == nil && !check(ctx) {
 		select {
 		case <-ctx.Done():
-		case <-time.After(waitPoll):
+		case <-time.After(every):
 		}
 	}
 }
@@ -67,8 +76,9 @@ func answers(ctx context.Context, client *http.Client, url string) bool {
 	if err != nil {
 		return false
 	}
+	_, err = io.Copy(io.Discard, resp.Body) // or the connection is not used again
 	resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+	return err == nil && resp.StatusCode == http.StatusOK
 }
 
 // newClient makes a client with the certificates that w names.
