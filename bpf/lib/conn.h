@@ -20,7 +20,7 @@ static __always_inline void touch(struct conn *c, const struct pkt *p, bool repl
 	if (now - c->seen > SECOND)
 		c->seen = now;
 	__u32 flags = c->flags;
-	if (reply)
+	if (reply || p->t.scope == SCOPE_NODE)
 		flags |= CONN_REPLIED;
 	if (p->t.proto == PROTO_TCP) {
 		if (!reply && opens(p)) /* the ports are used again */

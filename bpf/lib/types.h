@@ -60,7 +60,7 @@ enum scope {
 enum {
 	CONN_NAT = 1 << 0,      /* to is valid: rewrite the packet */
 	CONN_REDIRECT = 1 << 1, /* it leaves the node again: go past the host's stack, which would see a martian */
-	CONN_REPLIED = 1 << 2,  /* there was a packet in the other direction */
+	CONN_REPLIED = 1 << 2,  /* there was a packet in the other direction; on the uplink: another in this one */
 	CONN_FIN = 1 << 3,      /* FIN seen in the key's direction */
 	CONN_FIN_REV = 1 << 4,  /* FIN seen in the other */
 	CONN_RST = 1 << 5,

@@ -19,6 +19,7 @@ type Options struct {
 // PodLink is the host side of a pod's network.
 type PodLink struct {
 	Pod     model.Name
+	UID     string       // optional; a policy planned for another pod of the same name is then not taken
 	IfIndex int          // of the veth in the node's namespace
 	IPs     []netip.Addr // at most one of each family
 }

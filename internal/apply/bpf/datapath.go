@@ -1,71 +1,126 @@
 package bpf
 
 import (
-	"context"
 	"errors"
-	"net/netip"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/fairway-net/fairway/internal/plan/policy"
-	"github.com/fairway-net/fairway/internal/plan/service"
+	"github.com/fairway-net/fairway/internal/sys"
 )
+
+// layout is the version of the maps' form. A change of a key, a value or a map
+// type needs a new one.
+const layout = "v1"
 
 // Datapath is the kernel datapath of one node. Its methods may be called by
 // several goroutines; each is one change at a time.
-type Datapath struct{ o Options }
+type Datapath struct {
+	o    Options
+	log  *slog.Logger
+	objs kernelObjects
 
-var errNotYet = errors.New("not implemented yet")
+	mu       sync.Mutex
+	services *services
+	classes  *ids
+	sets     *ids                          // policy sets
+	verdicts map[uint32][]kernelVerdictKey // set -> what is in the map
+	prefixes map[kernelPrefixKey]uint32    // class of each prefix in the map
+	pods     map[int]*pod                  // by ifindex
+	policy   *policy.Plan                  // the last applied; nil: none yet
+	held     *appliedPolicy                // what it holds on to
+	links    *links
+}
 
 // Open loads the programs, with the maps pinned below o.Dir if there are any,
 // and attaches them to the cgroup and the uplink. It removes nothing.
-func Open(o Options) (*Datapath, error) { return nil, errNotYet }
+func Open(o Options) (*Datapath, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &Datapath{o: o, log: o.Log, pods: map[int]*pod{}, verdicts: map[uint32][]kernelVerdictKey{}}
+	if err := d.load(); err != nil {
+		return nil, err
+	}
+	if err := d.restore(); err != nil {
+		return nil, errors.Join(fmt.Errorf("read maps below %s: %w", d.dir(), err), d.Close())
+	}
+	if err := d.attach(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Datapath) dir() string { return filepath.Join(d.o.Dir, layout) }
+
+// load puts the programs into the kernel, on maps that are pinned or will be.
+func (d *Datapath) load() error {
+	mapDir := filepath.Join(d.dir(), "maps")
+	if err := os.MkdirAll(mapDir, 0o700); err != nil {
+		return fmt.Errorf("make pin directory: %w", err)
+	}
+	if !sys.IsBPFFS(mapDir) {
+		return fmt.Errorf("%s is not on a bpffs", d.o.Dir)
+	}
+	spec, err := loadKernel()
+	if err != nil {
+		return fmt.Errorf("read programs: %w", err)
+	}
+	cookie, err := sys.NetnsCookie()
+	if err != nil {
+		return err
+	}
+	if err := spec.Variables[kernelVarHostNetns].Set(cookie); err != nil {
+		return fmt.Errorf("set %s: %w", kernelVarHostNetns, err)
+	}
+	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: mapDir}}
+	if err := spec.LoadAndAssign(&d.objs, opts); err != nil {
+		return fmt.Errorf("load programs: %w", err)
+	}
+	return nil
+}
+
+// restore learns from the maps what earlier processes put there.
+func (d *Datapath) restore() error {
+	var err error
+	if d.services, err = restoreServices(&d.objs.kernelMaps); err != nil {
+		return err
+	}
+	if d.classes, err = restoreIDs(d.objs.Names, kindClass); err != nil {
+		return err
+	}
+	if d.sets, err = restoreIDs(d.objs.Names, kindPolicySet); err != nil {
+		return err
+	}
+	if err := d.restoreVerdicts(); err != nil {
+		return err
+	}
+	return d.restorePods()
+}
 
 // Close lets go of the maps and links; the kernel keeps them and works on.
-func (d *Datapath) Close() error { return errNotYet }
+func (d *Datapath) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.links != nil {
+		d.links.close()
+	}
+	return d.objs.Close()
+}
 
-// Uninstall detaches everything below dir and removes it: the node is without Services and policy afterwards.
-func Uninstall(dir string) error { return errNotYet }
-
-// ApplyServices makes the datapath answer exactly what plans say, for the keys
-// of plans; other keys are not touched. A plan without ports removes its key.
-func (d *Datapath) ApplyServices(ctx context.Context, plans []service.Plan) error { return errNotYet }
-
-// PruneServices removes what no ApplyServices since Open has mentioned. Call it
-// once, after the first complete ApplyServices with synced sources.
-func (d *Datapath) PruneServices(ctx context.Context) error { return errNotYet }
-
-// ApplyPolicy enforces plan on all attached pods. Pods that the plan does not
-// mention stay closed, or keep what they have if they were open.
-func (d *Datapath) ApplyPolicy(ctx context.Context, plan policy.Plan) error { return errNotYet }
-
-// AttachPod attaches the programs to a pod's link. The pod is closed until a
-// plan with its name is applied, unless the last plan has it already. Calling
-// it again for the same link, after a restart say, changes nothing.
-func (d *Datapath) AttachPod(l PodLink) error { return errNotYet }
-
-// DetachPod forgets the pod behind ifindex; the link itself may be gone.
-func (d *Datapath) DetachPod(ifindex int) error { return errNotYet }
-
-// ReadPods lists the attached pods, by ifindex.
-func (d *Datapath) ReadPods() ([]PodStatus, error) { return nil, errNotYet }
-
-// ReadServices lists the installed frontends, by address.
-func (d *Datapath) ReadServices() ([]FrontendStatus, error) { return nil, errNotYet }
-
-// ReadDrops lists the drop counters that are not zero.
-func (d *Datapath) ReadDrops() ([]DropCount, error) { return nil, errNotYet }
-
-// ApplyVIPs sets the addresses for which this node answers ARP and neighbour
-// solicitations on the uplink, and announces new ones once.
-func (d *Datapath) ApplyVIPs(ctx context.Context, vips []netip.Addr) error { return errNotYet }
-
-// ApplyNodes tells the datapath what is a node and what is a pod.
-func (d *Datapath) ApplyNodes(ctx context.Context, n Nodes) error { return errNotYet }
-
-// Sweep removes what has expired: flows, affinity, and backend sets whose grace
-// period is over. Call it every ten seconds or so.
-func (d *Datapath) Sweep(ctx context.Context) (Swept, error) { return Swept{}, errNotYet }
-
-// SelfTest connects to a Service that exists for the moment only and fails if
-// the socket hooks do not see this process: attached to the wrong cgroup, they
-// would lose every ClusterIP silently.
-func (d *Datapath) SelfTest(ctx context.Context) error { return errNotYet }
+// Uninstall detaches everything below dir and removes it: the node is without
+// Services and policy afterwards.
+func Uninstall(dir string) error {
+	// Links first, so that no program is left with maps that nobody can reach.
+	for _, part := range []string{"links", "maps"} {
+		if err := os.RemoveAll(filepath.Join(dir, layout, part)); err != nil {
+			return fmt.Errorf("unpin: %w", err)
+		}
+	}
+	return os.RemoveAll(dir)
+}

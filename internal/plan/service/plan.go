@@ -1,15 +1,202 @@
 package service
 
 import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
 )
 
 // Keys returns the keys whose Plan may differ after change, in snap, which
 // already contains it.
-func Keys(change state.Change, snap *state.Snapshot, p Params) []Key { return nil }
+func Keys(change state.Change, snap *state.Snapshot, p Params) []Key {
+	switch change.Kind {
+	case model.KindService:
+		return []Key{{model.KindService, model.ParseName(change.Key)}}
+	case model.KindEndpointSlice:
+		if i := strings.LastIndexByte(change.Key, '/'); i >= 0 { // namespace/service/slice
+			return []Key{{model.KindService, model.ParseName(change.Key[:i])}}
+		}
+	case model.KindPod:
+		return []Key{{model.KindPod, model.ParseName(change.Key)}}
+	case model.KindNode:
+		if change.Key == p.Node { // its zone and its addresses matter to every Service
+			return All(snap, p)
+		}
+	}
+	return nil
+}
 
 // All returns every key that has a Plan in snap.
-func All(snap *state.Snapshot, p Params) []Key { return nil }
+func All(snap *state.Snapshot, p Params) []Key {
+	var out []Key
+	for _, svc := range snap.Services.All() {
+		if proxied(svc) {
+			out = append(out, Key{model.KindService, svc.Name})
+		}
+	}
+	for _, pod := range snap.Pods.All() {
+		if pod.Node == p.Node && hasHostPort(pod) {
+			out = append(out, Key{model.KindPod, pod.Name})
+		}
+	}
+	return out
+}
 
 // For plans key. A Service that is not there has a Plan without Ports.
-func For(snap *state.Snapshot, p Params, key Key) Plan { return Plan{Key: key} }
+func For(snap *state.Snapshot, p Params, key Key) Plan {
+	if key.Kind == model.KindPod {
+		return forPod(snap, p, key)
+	}
+	plan := Plan{Key: key}
+	svc := snap.Service(key.Name)
+	if svc == nil || !proxied(svc) {
+		return plan
+	}
+	self := nodeOf(snap, p)
+	local := map[netip.Addr]bool{} // ready endpoints here
+	for _, family := range families(svc) {
+		byPort := endpointsOf(snap, svc, family, self)
+		for i := range svc.Ports {
+			eps := byPort[portName{svc.Ports[i].Name, svc.Ports[i].Protocol}]
+			plan.Ports = append(plan.Ports, planPort(svc, &svc.Ports[i], family, eps, self))
+			for _, e := range eps {
+				if e.local && e.ready {
+					local[e.addr.Addr()] = true
+				}
+			}
+		}
+	}
+	slices.SortFunc(plan.Ports, comparePorts)
+	if svc.Type == model.LoadBalancer && svc.ExternalLocal {
+		plan.HealthCheckPort, plan.LocalReady = svc.HealthCheckNodePort, len(local)
+	}
+	return plan
+}
+
+// proxied reports whether proxies have anything to do with svc (ShouldSkipService
+// of kube-proxy): an ExternalName is DNS only even if a clusterIP lingers.
+func proxied(svc *model.Service) bool {
+	return !svc.Headless && svc.Type != model.ExternalName && !svc.ForeignProxy && len(svc.ClusterIPs) > 0
+}
+
+func families(svc *model.Service) []model.Family {
+	var out []model.Family
+	for _, a := range svc.ClusterIPs {
+		if f := model.FamilyOf(a); !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// node is what the planner needs of the node it plans for.
+type node struct {
+	name, zone string
+	addrs      []netip.Addr
+}
+
+func nodeOf(snap *state.Snapshot, p Params) node {
+	n := node{name: p.Node}
+	if obj := snap.Node(p.Node); obj != nil {
+		n.zone, n.addrs = obj.Zone, obj.InternalIPs
+	}
+	return n
+}
+
+// planPort plans one port of a Service in one family.
+func planPort(svc *model.Service, sp *model.ServicePort, family model.Family, eps []endpoint, self node) Port {
+	p := Port{Family: family, Name: sp.Name, Protocol: sp.Protocol, Affinity: svc.Affinity}
+	p.SourceRanges = restriction(svc.SourceRanges, family)
+	cluster := func() int { return p.addSet(clusterSet(eps, self)) }
+	policy := func(local bool) int {
+		if local {
+			return p.addSet(localSet(eps))
+		}
+		return cluster()
+	}
+	for _, a := range model.CutFamily(svc.ClusterIPs, family) {
+		i := policy(svc.InternalLocal)
+		p.add(Frontend{Addr: a, Port: sp.Port, Kind: ClusterIP, Internal: i, External: i})
+	}
+	// Clients of this node that name an address meant for the world need not
+	// make the detour through it: for them the traffic policy is Cluster.
+	for _, a := range model.CutFamily(svc.ExternalIPs, family) {
+		p.add(Frontend{Addr: a, Port: sp.Port, Kind: ExternalIP, Internal: cluster(), External: policy(svc.ExternalLocal)})
+	}
+	if svc.Type == model.LoadBalancer {
+		for _, in := range svc.LoadBalancer {
+			if !in.IP.IsValid() || in.Proxy || model.FamilyOf(in.IP) != family {
+				continue
+			}
+			p.add(Frontend{Addr: in.IP, Port: sp.Port, Kind: LoadBalancer, Internal: cluster(), External: policy(svc.ExternalLocal), Restricted: p.SourceRanges != nil})
+		}
+	}
+	if sp.NodePort != 0 && svc.Type != model.ClusterIP {
+		p.add(Frontend{Addr: anyAddr(family), Port: sp.NodePort, Kind: NodePort, Internal: cluster(), External: policy(svc.ExternalLocal)})
+	}
+	for _, e := range eps {
+		if e.serving || e.ready {
+			p.Serving = append(p.Serving, e.addr)
+		}
+	}
+	slices.SortFunc(p.Frontends, compareFrontends)
+	return p
+}
+
+func anyAddr(f model.Family) netip.Addr {
+	if f == model.IPv4 {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// restriction returns the source ranges of a family; nil admits everybody,
+// which is also what a range of length 0 says.
+func restriction(ranges []netip.Prefix, family model.Family) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range ranges {
+		if model.FamilyOf(r.Addr()) != family {
+			continue
+		}
+		if r.Bits() == 0 {
+			return nil
+		}
+		out = append(out, r.Masked())
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return slices.Compact(out)
+}
+
+// add appends f unless the same address and port is there already: an address
+// may be both an external IP and a LoadBalancer's, and the wider one stays.
+func (p *Port) add(f Frontend) {
+	for _, have := range p.Frontends {
+		if have.Addr == f.Addr && have.Port == f.Port {
+			return
+		}
+	}
+	p.Frontends = append(p.Frontends, f)
+}
+
+// addSet returns the index of set in p.Sets.
+func (p *Port) addSet(set Set) int {
+	for i := range p.Sets {
+		if p.Sets[i].Drop == set.Drop && slices.Equal(p.Sets[i].Backends, set.Backends) {
+			return i
+		}
+	}
+	p.Sets = append(p.Sets, set)
+	return len(p.Sets) - 1
+}
+
+func comparePorts(a, b Port) int {
+	return cmp.Or(cmp.Compare(a.Family, b.Family), strings.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol))
+}
+
+func compareFrontends(a, b Frontend) int {
+	return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port))
+}

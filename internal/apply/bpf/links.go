@@ -1,0 +1,144 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// links are the attachments of the programs, each pinned under a name.
+type links struct {
+	dir  string
+	open map[string]link.Link
+}
+
+func newLinks(dir string) (*links, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make pin directory: %w", err)
+	}
+	return &links{dir: dir, open: map[string]link.Link{}}, nil
+}
+
+func (l *links) close() {
+	for _, k := range l.open {
+		k.Close()
+	}
+	l.open = nil
+}
+
+// ensure makes the link called name run prog at the target that fits knows: it
+// swaps the program of the pinned link if there is one and attaches otherwise.
+func (l *links) ensure(name string, prog *ebpf.Program, fits func(*link.Info) bool, attach func() (link.Link, error)) error {
+	path := filepath.Join(l.dir, name)
+	if old, err := link.LoadPinnedLink(path, nil); err == nil {
+		info, err := old.Info()
+		if err == nil && fits(info) && old.Update(prog) == nil {
+			l.open[name] = old
+			return nil
+		}
+		// The cgroup or device it was for is gone: the link is an empty shell.
+		old.Close()
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("unpin link %s: %w", name, err)
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("open link %s: %w", name, err)
+	}
+	fresh, err := attach()
+	if err != nil {
+		return fmt.Errorf("attach %s: %w", name, err)
+	}
+	if err := fresh.Pin(path); err != nil {
+		fresh.Close()
+		return fmt.Errorf("pin link %s: %w", name, err)
+	}
+	l.open[name] = fresh
+	return nil
+}
+
+// remove detaches the link called name, if there is one.
+func (l *links) remove(name string) error {
+	if k := l.open[name]; k != nil {
+		k.Close()
+		delete(l.open, name)
+	}
+	if err := os.Remove(filepath.Join(l.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("unpin link %s: %w", name, err)
+	}
+	return nil
+}
+
+// tcx attaches prog to a device in one direction.
+func (l *links) tcx(name string, prog *ebpf.Program, ifindex int, at ebpf.AttachType) error {
+	fits := func(i *link.Info) bool { t := i.TCX(); return t != nil && int(t.Ifindex) == ifindex }
+	return l.ensure(name, prog, fits, func() (link.Link, error) {
+		return link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: prog, Attach: at})
+	})
+}
+
+// cgroup attaches prog to a cgroup2 directory.
+func (l *links) cgroup(name string, prog *ebpf.Program, dir string, at ebpf.AttachType) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("stat cgroup %s: %w", dir, err)
+	}
+	// The id of a cgroup is its inode number (kernfs).
+	fits := func(i *link.Info) bool { c := i.Cgroup(); return c != nil && c.CgroupId == st.Ino }
+	return l.ensure(name, prog, fits, func() (link.Link, error) {
+		return link.AttachCgroup(link.CgroupOptions{Path: dir, Attach: at, Program: prog})
+	})
+}
+
+// attach puts the programs of the node in place: first the packet hooks, which
+// do nothing without Services, then the sockets'.
+func (d *Datapath) attach() error {
+	var err error
+	if d.links, err = newLinks(filepath.Join(d.dir(), "links")); err != nil {
+		return err
+	}
+	if d.o.Uplink != "" {
+		dev, err := uplinkOf(d.o.Uplink)
+		if err != nil {
+			return err
+		}
+		if err := d.links.tcx("from_net", d.objs.FromNet, dev.Index, ebpf.AttachTCXIngress); err != nil {
+			return err
+		}
+		if err := d.links.tcx("to_net", d.objs.ToNet, dev.Index, ebpf.AttachTCXEgress); err != nil {
+			return err
+		}
+	}
+	for ifindex := range d.pods {
+		if err := d.attachPodLinks(ifindex); err != nil {
+			d.log.Warn("pod link is gone", "ifindex", ifindex, "err", err)
+		}
+	}
+	if d.o.Cgroup == "" {
+		return nil
+	}
+	for _, h := range []struct {
+		prog *ebpf.Program
+		name string
+		at   ebpf.AttachType
+	}{
+		// What translates back comes first, so that no socket is ever half served.
+		{d.objs.Recvmsg4, kernelProgRecvmsg4, ebpf.AttachCGroupUDP4Recvmsg},
+		{d.objs.Recvmsg6, kernelProgRecvmsg6, ebpf.AttachCGroupUDP6Recvmsg},
+		{d.objs.Getpeername4, kernelProgGetpeername4, ebpf.AttachCgroupInet4GetPeername},
+		{d.objs.Getpeername6, kernelProgGetpeername6, ebpf.AttachCgroupInet6GetPeername},
+		{d.objs.Sendmsg4, kernelProgSendmsg4, ebpf.AttachCGroupUDP4Sendmsg},
+		{d.objs.Sendmsg6, kernelProgSendmsg6, ebpf.AttachCGroupUDP6Sendmsg},
+		{d.objs.Connect4, kernelProgConnect4, ebpf.AttachCGroupInet4Connect},
+		{d.objs.Connect6, kernelProgConnect6, ebpf.AttachCGroupInet6Connect},
+	} {
+		if err := d.links.cgroup(h.name, h.prog, d.o.Cgroup, h.at); err != nil {
+			return err
+		}
+	}
+	return nil
+}

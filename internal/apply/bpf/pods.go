@@ -1,0 +1,155 @@
+package bpf
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/fairway-net/fairway/internal/model"
+)
+
+// pod is an attached pod.
+type pod struct {
+	link  PodLink // Pod is empty while only the map has told us of it
+	value kernelEndpoint
+}
+
+// restorePods learns which links have an entry. Their policy stays in force
+// until a plan says something else.
+func (d *Datapath) restorePods() error {
+	d.prefixes = map[kernelPrefixKey]uint32{}
+	if err := each(d.objs.Classes, func(k kernelPrefixKey, v uint32) { d.prefixes[k] = v }); err != nil {
+		return err
+	}
+	return each(d.objs.Endpoints, func(ifindex uint32, v kernelEndpoint) {
+		p := &pod{link: PodLink{IfIndex: int(ifindex)}, value: v}
+		for _, k := range []kernelAddr{v.Ip4, v.Ip6} {
+			if a := k.addr(); a.IsValid() {
+				p.link.IPs = append(p.link.IPs, a)
+			}
+		}
+		d.pods[int(ifindex)] = p
+		d.retain(v)
+	})
+}
+
+// retain and release count a pod among the users of its sets.
+func (d *Datapath) retain(v kernelEndpoint) {
+	for _, id := range []uint32{v.Ingress, v.Egress} {
+		if id != policyNone && id != policyClosed {
+			d.sets.retain(id)
+		}
+	}
+}
+
+func (d *Datapath) release(v kernelEndpoint) {
+	for _, id := range []uint32{v.Ingress, v.Egress} {
+		if id != policyNone && id != policyClosed {
+			d.sets.release(id)
+		}
+	}
+}
+
+// writePod makes the map say v of p.
+func (d *Datapath) writePod(p *pod, v kernelEndpoint) error {
+	if err := d.objs.Endpoints.Put(uint32(p.link.IfIndex), v); err != nil {
+		return fmt.Errorf("write endpoint of ifindex %d: %w", p.link.IfIndex, err)
+	}
+	d.retain(v)
+	d.release(p.value)
+	p.value = v
+	return nil
+}
+
+// AttachPod attaches the programs to a pod's link. The pod is closed until a
+// plan with its name is applied, unless the last plan has it already. Calling
+// it again for the same link, after a restart say, changes nothing.
+func (d *Datapath) AttachPod(l PodLink) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := kernelEndpoint{Ingress: policyClosed, Egress: policyClosed}
+	for _, a := range l.IPs {
+		if a.Unmap().Is4() {
+			v.Ip4 = addrOf(a)
+		} else {
+			v.Ip6 = addrOf(a)
+		}
+	}
+	p := d.pods[l.IfIndex]
+	if p == nil {
+		p = &pod{value: v}
+	}
+	same := p.value.Ip4 == v.Ip4 && p.value.Ip6 == v.Ip6 && (p.link.Pod == model.Name{} || p.link.Pod == l.Pod)
+	if same {
+		v = p.value
+	}
+	p.link = l
+	if err := d.writePod(p, v); err != nil {
+		return err
+	}
+	d.pods[l.IfIndex] = p
+	if d.policy != nil {
+		if pp := policyFor(d.policy, l); pp != nil {
+			if err := d.held.openPod(p, pp); err != nil {
+				return err
+			}
+		}
+	}
+	return d.attachPodLinks(l.IfIndex)
+}
+
+// The names of a pod's links; directions are the device's, seen from the node.
+func podLinkNames(ifindex int) (from, to string) {
+	return fmt.Sprintf("pod-%d-from", ifindex), fmt.Sprintf("pod-%d-to", ifindex)
+}
+
+func (d *Datapath) attachPodLinks(ifindex int) error {
+	from, to := podLinkNames(ifindex)
+	if err := d.links.tcx(to, d.objs.ToPod, ifindex, ebpf.AttachTCXEgress); err != nil {
+		return err
+	}
+	return d.links.tcx(from, d.objs.FromPod, ifindex, ebpf.AttachTCXIngress)
+}
+
+// DetachPod forgets the pod behind ifindex; the link itself may be gone.
+func (d *Datapath) DetachPod(ifindex int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	from, to := podLinkNames(ifindex)
+	if err := deleteKey(d.objs.Endpoints, uint32(ifindex)); err != nil { // from here on it is closed
+		return err
+	}
+	if p := d.pods[ifindex]; p != nil {
+		d.release(p.value)
+		delete(d.pods, ifindex)
+	}
+	if err := d.links.remove(from); err != nil {
+		return err
+	}
+	return d.links.remove(to)
+}
+
+// ReadPods lists the attached pods, by ifindex.
+func (d *Datapath) ReadPods() ([]PodStatus, error) {
+	var out []PodStatus
+	err := each(d.objs.Endpoints, func(ifindex uint32, v kernelEndpoint) {
+		s := PodStatus{
+			IfIndex: int(ifindex), Closed: v.Ingress == policyClosed || v.Egress == policyClosed,
+			IngressIsolated: v.Ingress != policyNone, EgressIsolated: v.Egress != policyNone,
+		}
+		for _, a := range []netip.Addr{v.Ip4.addr(), v.Ip6.addr()} {
+			if a.IsValid() {
+				s.IPs = append(s.IPs, a)
+			}
+		}
+		out = append(out, s)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read pods: %w", err)
+	}
+	slices.SortFunc(out, func(a, b PodStatus) int { return cmp.Compare(a.IfIndex, b.IfIndex) })
+	return out, nil
+}

@@ -1,0 +1,235 @@
+package bpf
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fairway-net/fairway/internal/plan/policy"
+)
+
+// Set ids with a meaning and the class of any peer, as in bpf/lib/types.h.
+const (
+	policyNone   = 0
+	policyClosed = 0xffffffff
+	classAny     = 0xffffffff
+)
+
+// restoreVerdicts learns which rules are in the map.
+func (d *Datapath) restoreVerdicts() error {
+	return each(d.objs.Verdicts, func(k kernelVerdictKey, _ uint32) { d.verdicts[k.Set] = append(d.verdicts[k.Set], k) })
+}
+
+// ApplyPolicy enforces plan on all attached pods. Pods that the plan does not
+// mention stay closed, or keep what they have if they were open.
+func (d *Datapath) ApplyPolicy(ctx context.Context, plan policy.Plan) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// New numbers first, then all that pods will refer to, then the pods, and
+	// only then is anything let go. In between an address may have its new class
+	// and a pod its old rules: such packets are dropped, never wrongly let in.
+	a := &appliedPolicy{d: d, classes: map[string]uint32{"": 0}, sets: map[string]uint32{}}
+	if err := a.numberClasses(&plan); err != nil {
+		return fmt.Errorf("number classes: %w", err)
+	}
+	for i := range plan.Sets {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := a.addSet(&plan.Sets[i]); err != nil {
+			return fmt.Errorf("write policy set: %w", err)
+		}
+	}
+	if err := a.addClasses(&plan); err != nil {
+		return fmt.Errorf("write classes: %w", err)
+	}
+	if err := a.openPods(&plan); err != nil {
+		return err
+	}
+	if err := a.removeClasses(); err != nil {
+		return err
+	}
+	old := d.held
+	d.held, d.policy = a, &plan
+	if old == nil {
+		d.sets.condemnUnused()
+		d.classes.condemnUnused()
+		return nil
+	}
+	for _, id := range old.sets {
+		d.sets.release(id)
+	}
+	for name, id := range old.classes {
+		if name != "" {
+			d.classes.release(id)
+		}
+	}
+	return nil
+}
+
+// appliedPolicy is what the last plan holds on to.
+type appliedPolicy struct {
+	d        *Datapath
+	classes  map[string]uint32 // name -> id
+	sets     map[string]uint32
+	prefixes map[kernelPrefixKey]uint32 // want
+}
+
+// numberClasses gives every class of plan its number.
+func (a *appliedPolicy) numberClasses(plan *policy.Plan) error {
+	number := func(name string) error {
+		if _, ok := a.classes[name]; ok {
+			return nil
+		}
+		id, _, err := a.d.classes.acquire(digestOf("class", name))
+		a.classes[name] = id
+		return err
+	}
+	for _, c := range plan.Classes {
+		if err := number(c.Class); err != nil {
+			return err
+		}
+	}
+	for _, s := range plan.Sets {
+		for _, r := range s.Rules {
+			if err := number(r.Class); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// addSet writes a set unless it is there. Sets are named by their content.
+func (a *appliedPolicy) addSet(set *policy.Set) error {
+	d := a.d
+	id, _, err := d.sets.acquire(digestOf("set", set.Name))
+	if err != nil {
+		return err
+	}
+	a.sets[set.Name] = id
+	have := map[kernelVerdictKey]bool{}
+	for _, k := range d.verdicts[id] {
+		have[k] = true
+	}
+	for _, r := range set.Rules {
+		for _, k := range verdictsOf(id, a.classes[r.Class], r) {
+			if have[k] {
+				continue
+			}
+			if err := d.objs.Verdicts.Put(k, uint32(1)); err != nil {
+				return err
+			}
+			have[k] = true
+			d.verdicts[id] = append(d.verdicts[id], k)
+		}
+	}
+	return nil
+}
+
+// verdictsOf returns the entries that stand for r: one for each aligned block
+// of its ports.
+func verdictsOf(set, class uint32, r policy.Rule) []kernelVerdictKey {
+	const fixed, proto = 64, 16 // bits of set and class, and of the protocol with its padding
+	if r.AnyPeer {
+		class = classAny
+	}
+	k := kernelVerdictKey{Prefixlen: fixed, Set: set, Class: class}
+	if r.AnyProtocol {
+		return []kernelVerdictKey{k}
+	}
+	k.Proto = uint8(r.Protocol)
+	var out []kernelVerdictKey
+	for _, p := range portPrefixes(r.PortLo, r.PortHi) {
+		k.Prefixlen, k.Port = fixed+proto+p.bits, swap(p.port)
+		out = append(out, k)
+	}
+	return out
+}
+
+// addClasses writes the prefixes that are new or changed.
+func (a *appliedPolicy) addClasses(plan *policy.Plan) error {
+	a.prefixes = make(map[kernelPrefixKey]uint32, len(plan.Classes))
+	for _, c := range plan.Classes {
+		k, id := prefixOf(c.Prefix), a.classes[c.Class]
+		a.prefixes[k] = id
+		if have, ok := a.d.prefixes[k]; ok && have == id {
+			continue
+		}
+		if err := a.d.objs.Classes.Put(k, id); err != nil {
+			return err
+		}
+		a.d.prefixes[k] = id
+	}
+	return nil
+}
+
+func (a *appliedPolicy) removeClasses() error {
+	for k := range a.d.prefixes {
+		if _, ok := a.prefixes[k]; ok {
+			continue
+		}
+		if err := deleteKey(a.d.objs.Classes, k); err != nil {
+			return err
+		}
+		delete(a.d.prefixes, k)
+	}
+	return nil
+}
+
+// openPods lets the attached pods have what the plan says of them.
+func (a *appliedPolicy) openPods(plan *policy.Plan) error {
+	for _, p := range a.d.pods {
+		pp := policyFor(plan, p.link)
+		if pp == nil {
+			continue
+		}
+		if err := a.openPod(p, pp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *appliedPolicy) openPod(p *pod, pp *policy.PodPolicy) error {
+	v := p.value
+	v.Ingress, v.Egress = a.setID(pp.Ingress), a.setID(pp.Egress)
+	return a.d.writePod(p, v)
+}
+
+func (a *appliedPolicy) setID(name *string) uint32 {
+	if name == nil {
+		return policyNone
+	}
+	if id, ok := a.sets[*name]; ok {
+		return id
+	}
+	return policyClosed // a plan that names a set it does not have is a bug; fail closed
+}
+
+// policyFor finds the plan for a link: nil while none is known.
+func policyFor(plan *policy.Plan, l PodLink) *policy.PodPolicy {
+	for i := range plan.Pods {
+		pp := &plan.Pods[i]
+		if pp.Pod == l.Pod && (l.UID == "" || pp.UID == "" || l.UID == pp.UID) {
+			return pp
+		}
+	}
+	return nil
+}
+
+// buryPolicy removes sets and classes that have had no user for a while.
+func (d *Datapath) buryPolicy() error {
+	err := d.sets.bury(func(id uint32) error {
+		for _, k := range d.verdicts[id] {
+			if err := deleteKey(d.objs.Verdicts, k); err != nil {
+				return err
+			}
+		}
+		delete(d.verdicts, id)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return d.classes.bury(func(uint32) error { return nil })
+}

@@ -1,0 +1,192 @@
+package bpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairway-net/fairway/internal/model"
+)
+
+// Flags and scopes of flows, as in bpf/lib/types.h.
+const (
+	connNAT = 1 << iota
+	connRedirect
+	connReplied
+	connFin
+	connFinRev
+	connRst
+	connOrigin
+)
+
+const scopeNode = 1
+
+// How long a flow may be silent. The values for TCP follow RFC 5382 (REQ-5:
+// 2 h 4 min), for UDP RFC 4787 (REQ-5: 2 min and more) and for ICMP RFC 5508.
+const (
+	ttlOpen    = 2*time.Hour + 4*time.Minute // TCP, established
+	ttlOpening = time.Minute                 // TCP, no answer yet
+	ttlClosing = 10 * time.Second
+	ttlUDP     = 2 * time.Minute
+	ttlOneWay  = 30 * time.Second // UDP without an answer
+	ttlICMP    = 60 * time.Second
+)
+
+const sweepBatch = 4096
+
+// Sweep removes what has expired: flows, and what Services and policies have
+// let go of. Call it every ten seconds or so.
+func (d *Datapath) Sweep(ctx context.Context) (Swept, error) {
+	swept, err := d.sweepFlows(ctx)
+	if err != nil {
+		return swept, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return swept, errors.Join(d.services.bury(), d.buryPolicy())
+}
+
+// sweepFlows goes through the connection table in batches. Only the datapath's
+// own clock counts: an entry that is refreshed between being read and being
+// judged is read again.
+func (d *Datapath) sweepFlows(ctx context.Context) (Swept, error) {
+	var swept Swept
+	now, err := monotonic()
+	if err != nil {
+		return swept, err
+	}
+	keys := make([]kernelTuple, sweepBatch)
+	values := make([]kernelConn, sweepBatch)
+	var cursor ebpf.MapBatchCursor
+	for {
+		if err := ctx.Err(); err != nil {
+			return swept, err
+		}
+		n, err := d.objs.Conns.BatchLookup(&cursor, keys, values, nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return swept, fmt.Errorf("read connection table: %w", err)
+		}
+		swept.Flows += n
+		for i := range n {
+			if !expired(&keys[i], &values[i], now) {
+				continue
+			}
+			gone, err := d.expire(&keys[i], &values[i], now)
+			if err != nil {
+				return swept, err
+			}
+			swept.Expired += gone
+		}
+		if err != nil {
+			return swept, nil
+		}
+	}
+}
+
+// expire removes a flow whose entry has expired, unless the other entry of a
+// rewritten flow is still in use: both directions must be silent.
+func (d *Datapath) expire(k *kernelTuple, c *kernelConn, now time.Duration) (int, error) {
+	if c.Flags&(connNAT|connOrigin) == 0 {
+		return 1, deleteKey(d.objs.Conns, k)
+	}
+	twin := twinOf(k, c)
+	var other kernelConn
+	err := d.objs.Conns.Lookup(&twin, &other)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return 1, deleteKey(d.objs.Conns, k)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read connection table: %w", err)
+	}
+	// Each entry has seen one direction; the flow is what both have.
+	both := *c
+	both.Seen = max(c.Seen, other.Seen)
+	both.Flags = merge(k.Scope, c.Flags, other.Flags)
+	if !expired(k, &both, now) {
+		return 0, nil
+	}
+	return 2, errors.Join(deleteKey(d.objs.Conns, &twin), deleteKey(d.objs.Conns, k))
+}
+
+// twinOf is the key of the other entry: see twin in bpf/lib/conn.h.
+func twinOf(k *kernelTuple, c *kernelConn) kernelTuple {
+	t := c.To
+	t.Scope = k.Scope
+	if k.Scope == scopeNode {
+		t.Src, t.Dst, t.Sport, t.Dport = t.Dst, t.Src, t.Dport, t.Sport
+	}
+	return t
+}
+
+// merge joins what the two entries of a flow have seen. On the uplink each
+// notes its own direction as if it were the only one.
+func merge(scope uint8, a, b uint32) uint32 {
+	f := a | b
+	if scope != scopeNode {
+		return f
+	}
+	if a&b&connReplied == 0 {
+		f &^= connReplied
+	}
+	if a&b&connFin != 0 {
+		f |= connFinRev
+	}
+	return f
+}
+
+// expired judges one entry by its own data.
+func expired(k *kernelTuple, c *kernelConn, now time.Duration) bool {
+	return now-time.Duration(c.Seen) > lifetime(model.Protocol(k.Proto), c.Flags)
+}
+
+func lifetime(p model.Protocol, flags uint32) time.Duration {
+	replied := flags&connReplied != 0
+	switch p {
+	case model.TCP:
+		switch {
+		case flags&connRst != 0 || flags&connFin != 0 && flags&connFinRev != 0:
+			return ttlClosing
+		case !replied:
+			return ttlOpening
+		}
+		return ttlOpen
+	case model.UDP:
+		if !replied {
+			return ttlOneWay
+		}
+		return ttlUDP
+	}
+	return ttlICMP
+}
+
+// monotonic is the clock that the datapath stamps flows with.
+func monotonic() (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0, fmt.Errorf("read clock: %w", err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// ReadDrops lists the drop counters that are not zero.
+func (d *Datapath) ReadDrops() ([]DropCount, error) {
+	var out []DropCount
+	for r := range NumDrops {
+		var perCPU []uint64
+		if err := d.objs.Drops.Lookup(uint32(r), &perCPU); err != nil {
+			return nil, fmt.Errorf("read drop counters: %w", err)
+		}
+		var sum uint64
+		for _, n := range perCPU {
+			sum += n
+		}
+		if sum > 0 {
+			out = append(out, DropCount{Drop(r), sum})
+		}
+	}
+	return out, nil
+}
