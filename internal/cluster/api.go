@@ -18,8 +18,9 @@ import (
 // and patch with the administrator's certificate. The objects are structs of
 // the fields that are read.
 type api struct {
-	server string
-	client *http.Client
+	server    string
+	client    *http.Client
+	resources map[string][]resource // by API group and version, as far as asked for
 }
 
 func (s *State) newAPI() (*api, error) {
@@ -33,7 +34,7 @@ func (s *State) newAPI() (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &api{s.plan.APIServer(), &http.Client{
+	return &api{server: s.plan.APIServer(), client: &http.Client{
 		Timeout: 5 * time.Second,
 		Transport: &http.Transport{
 			TLSClientConfig:   &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
@@ -55,8 +56,8 @@ func (a *api) get(ctx context.Context, path string, v any) error {
 	return a.do(ctx, http.MethodGet, path, "", nil, v)
 }
 
-// patch merges v into the object at path (RFC 7396).
-func (a *api) patch(ctx context.Context, path string, v any) error {
+// merge merges v into the object at path (RFC 7396).
+func (a *api) merge(ctx context.Context, path string, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err

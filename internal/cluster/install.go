@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/fairway-net/fairway/deploy"
@@ -15,20 +13,15 @@ import (
 
 // install applies Fairway's manifest, the same as on any cluster, with the
 // values of this one in its ConfigMap.
-func (s *State) install(ctx context.Context, tools string) error {
-	manifest, err := s.manifest(deploy.Manifest)
+func (s *State) install(ctx context.Context, client *api) error {
+	objects, err := s.manifest(deploy.Manifest)
 	if err != nil {
 		return err
 	}
-	return s.kubectl(ctx, tools, manifest, "apply", "--server-side", "--force-conflicts", "--field-manager=fairway-up", "-f", "-")
-}
-
-// kubectl runs upstream's kubectl as the administrator.
-func (s *State) kubectl(ctx context.Context, tools string, stdin []byte, args ...string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(tools, kubeTool), append([]string{"kubectl", "--kubeconfig", s.kubeconfig()}, args...)...)
-	cmd.Stdin = bytes.NewReader(stdin)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("run kubectl %s: %w: %s", args[0], err, bytes.TrimSpace(out))
+	for _, obj := range objects {
+		if err := client.apply(ctx, obj); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -45,13 +38,10 @@ func (s *State) settings() map[string]any {
 	}
 }
 
-// manifest puts this cluster's values into the manifest: the data of each
-// "fairway-config", and the address of the DNS Service.
-func (s *State) manifest(in []byte) ([]byte, error) {
-	if len(bytes.TrimSpace(in)) == 0 {
-		return nil, errors.New("deploy/fairway.yaml is empty")
-	}
-	var out bytes.Buffer
+// manifest returns the manifest's objects, with this cluster's values in them:
+// the data of each "fairway-config", and the address of the DNS Service.
+func (s *State) manifest(in []byte) ([]map[string]any, error) {
+	var out []map[string]any
 	for i, doc := range bytes.Split(in, []byte("\n---")) {
 		var obj map[string]any
 		if err := yaml.Unmarshal(doc, &obj); err != nil {
@@ -68,14 +58,12 @@ func (s *State) manifest(in []byte) ([]byte, error) {
 				spec["clusterIP"] = s.plan.DNS().String()
 			}
 		}
-		data, err := yaml.Marshal(obj)
-		if err != nil {
-			return nil, err
-		}
-		out.WriteString("---\n")
-		out.Write(data)
+		out = append(out, obj)
 	}
-	return out.Bytes(), nil
+	if len(out) == 0 {
+		return nil, errors.New("deploy/fairway.yaml holds no object")
+	}
+	return out, nil
 }
 
 // fairwayImage is the name under which the manifest asks for our image.

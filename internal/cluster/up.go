@@ -54,8 +54,13 @@ func (r Root) Up(ctx context.Context, opt UpOptions) (changed bool, err error) {
 		{"clear what is left", func() error { return s.clear(ctx) }},
 		{"prepare nodes and images", func() error { return s.prepareAll(tools) }},
 		{"start nodes", func() error { return s.start(ctx) }},
-		{"API server answers", func() error { client, err = s.awaitAPI(ctx); return err }},
-		{"install Fairway", func() error { return s.install(ctx, tools) }},
+		{"API server answers", func() error {
+			if client, err = s.awaitAPI(ctx); err != nil {
+				return err
+			}
+			return s.mergeKubeconfig(opt.Kubeconfig) // what fails from here on can be looked into
+		}},
+		{"install Fairway", func() error { return s.install(ctx, client) }},
 		{"nodes register", func() error { return s.awaitNodes(ctx, client, false) }},
 		{"nodes are ready", func() error { return s.awaitNodes(ctx, client, true) }},
 		{"Fairway is ready", func() error { return s.awaitFairway(ctx, client) }},
@@ -68,9 +73,6 @@ func (r Root) Up(ctx context.Context, opt UpOptions) (changed bool, err error) {
 		if err := p.run(phase.name, phase.do); err != nil {
 			return true, s.explain(phase.name, err)
 		}
-	}
-	if err := s.mergeKubeconfig(opt.Kubeconfig); err != nil {
-		return true, err
 	}
 	return true, writeJSON(s.path("up.json"), map[string]any{"phases": p.Phases, "ms": p.Total().Milliseconds()}, 0o644)
 }
@@ -213,7 +215,7 @@ func (s *State) awaitNodes(ctx context.Context, client *api, ready bool) error {
 		for k, v := range n.Labels {
 			labels[k] = v
 		}
-		if err := client.patch(ctx, "/api/v1/nodes/"+n.Name, map[string]any{"metadata": map[string]any{"labels": labels}}); err != nil {
+		if err := client.merge(ctx, "/api/v1/nodes/"+n.Name, map[string]any{"metadata": map[string]any{"labels": labels}}); err != nil {
 			return fmt.Errorf("label node %s: %w", n.Name, err)
 		}
 	}
@@ -239,17 +241,47 @@ func (s *State) awaitFairway(ctx context.Context, client *api) error {
 // await polls until done says so. The error of a wait that ends too early says
 // what it last waited for.
 func (s *State) await(ctx context.Context, done func() (bool, string)) error {
+	last := ""
 	for {
 		ok, why := done()
-		if ok {
+		switch {
+		case ok:
 			return nil
+		case ctx.Err() == nil:
+			last = why
+		case last == "":
+			return context.Cause(ctx)
+		default:
+			return fmt.Errorf("%s: %w", last, context.Cause(ctx))
+		}
+		if broken := s.broken(); broken != nil {
+			return broken
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", why, ctx.Err())
 		case <-time.After(poll):
 		}
 	}
+}
+
+// hopeless is how often a component may end before `up` no longer waits for it
+// to come good.
+const hopeless = 4
+
+// broken reports a component that ends again and again.
+func (s *State) broken() error {
+	for _, n := range s.nodeNames() {
+		stats, err := s.readStats(n)
+		if err != nil {
+			continue // it has not started any
+		}
+		for _, c := range stats {
+			if c.Exit != "" && !c.Done && c.Starts >= hopeless {
+				return fmt.Errorf("%s on node %s ended %d times: %s", c.Name, n, c.Starts, c.Exit)
+			}
+		}
+	}
+	return nil
 }
 
 // mergeKubeconfig gives the user's kubectl the cluster's context.
