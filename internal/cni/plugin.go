@@ -94,7 +94,7 @@ func (p Plugin) call(c Config, r *Request) (any, error) {
 	if resp.Result == nil {
 		return nil, nil
 	}
-	resp.Result.CNIVersion = c.CNIVersion
+	resp.Result.adapt(c.CNIVersion)
 	return resp.Result, nil
 }
 

@@ -16,9 +16,9 @@ const (
 	Version = "VERSION"
 )
 
-// versions are those whose configuration and results we speak. The result has
-// not changed between them.
-func versions() []string { return []string{"0.4.0", "1.0.0", "1.1.0"} }
+// versions are those whose configuration and results we speak. containerd asks
+// for the loopback device in 0.3.1.
+func versions() []string { return []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} }
 
 // LoopbackType is the plugin type under which containerd asks for the loopback
 // device of a pod.
@@ -59,9 +59,25 @@ type Interface struct {
 	Sandbox string `json:"sandbox,omitempty"`
 }
 
+// adapt makes r a result of version, one of versions: before 1.0.0 an address
+// said to which family it belongs.
+func (r *Result) adapt(version string) {
+	r.CNIVersion = version
+	if !strings.HasPrefix(version, "0.") {
+		return
+	}
+	for i := range r.IPs {
+		r.IPs[i].Version = "4"
+		if strings.Contains(r.IPs[i].Address, ":") {
+			r.IPs[i].Version = "6"
+		}
+	}
+}
+
 // IP is an address of Result.Interfaces[Interface].
 type IP struct {
-	Address   string `json:"address"` // with prefix length
+	Version   string `json:"version,omitempty"` // see adapt
+	Address   string `json:"address"`           // with prefix length
 	Gateway   string `json:"gateway,omitempty"`
 	Interface int    `json:"interface"`
 }
