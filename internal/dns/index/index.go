@@ -177,3 +177,10 @@ func (x *Index) Names() (services []model.Name, namespaces []string) {
 	}
 	return services, namespaces
 }
+
+// Reverse is the number of addresses that have a reverse name.
+func (x *Index) Reverse() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.reverse.n
+}

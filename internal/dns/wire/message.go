@@ -183,6 +183,9 @@ func AppendRR(dst, msg []byte, rr RR, owner []byte) (out []byte, ok bool) {
 // into wire form in lower case. It knows no escapes: names of Kubernetes need none.
 func PackName(s string) (name []byte, ok bool) {
 	name = []byte{}
+	if s == "." {
+		s = ""
+	}
 	for start, i := 0, 0; i <= len(s); i++ {
 		if i < len(s) && s[i] != '.' {
 			continue

@@ -56,7 +56,7 @@ func Plan(snap *state.Snapshot, name model.Name) Records {
 	case svc.Type == model.ExternalName:
 		// An address is not a name to point to. CoreDNS has no such record either.
 		if _, err := netip.ParseAddr(svc.ExternalName); err != nil {
-			r.Alias = svc.ExternalName
+			r.Alias = strings.ToLower(svc.ExternalName)
 		}
 	case svc.Headless:
 		r.Hosts = hosts(snap, name)
