@@ -1,0 +1,116 @@
+package bpf
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairway-net/fairway/internal/testkit"
+)
+
+func TestClusterIPFromSockets(t *testing.T) {
+	w := newWorld(t)
+	w.set(web("web", "10.96.0.1", "fd00:96::1"), append(w.a2.IPs, w.b1.IPs...)...)
+	for _, c := range []struct{ network, addr string }{
+		{"tcp4", "10.96.0.1:80"}, {"udp4", "10.96.0.1:80"}, {"tcp6", "[fd00:96::1]:80"}, {"udp6", "[fd00:96::1]:80"},
+	} {
+		seen := map[string]int{}
+		for range 40 {
+			conn, err := w.a1.Dial(w.node1.cgroup, c.network, c.addr, "")
+			w.must(err)
+			if got := conn.RemoteAddr().String(); got != c.addr {
+				t.Errorf("%s: the program sees its peer as %s, want %s", c.network, got, c.addr)
+			}
+			a, err := conn.Ask("x")
+			if err != nil {
+				w.dump()
+				t.Fatalf("%s: %v", c.network, err)
+			}
+			if !a.Client.Addr().IsPrivate() || a.Client.Addr() != w.a1.IPs[0] && a.Client.Addr() != w.a1.IPs[1] {
+				t.Errorf("%s: the backend sees %v, want the pod's own address", c.network, a.Client)
+			}
+			seen[a.Server]++
+			conn.Close()
+		}
+		if seen["a2"] == 0 || seen["b1"] == 0 {
+			t.Errorf("%s: 40 connections went to %v, want both backends", c.network, seen)
+		}
+	}
+}
+
+// An unconnected UDP socket: replies come from the Service, and it stays with
+// its backend until that is gone.
+func TestUnconnectedUDP(t *testing.T) {
+	w := newWorld(t)
+	svc := web("dns", "10.96.0.10")
+	other := web("dns2", "10.96.0.11")
+	w.set(svc, w.a2.IPs[0], w.b1.IPs[0])
+	w.set(other, w.b1.IPs[0])
+	sock, err := w.a1.ListenUDP(w.node1.cgroup, "0.0.0.0:0")
+	w.must(err)
+	defer sock.Close()
+	first, err := sock.Ask("10.96.0.10:80", "x")
+	w.must(err)
+	for range 10 {
+		again, err := sock.Ask("10.96.0.10:80", "x")
+		w.must(err)
+		if again.Server != first.Server {
+			t.Fatalf("the backend changed from %s to %s", first.Server, again.Server)
+		}
+		if _, err := sock.Ask("10.96.0.11:80", "x"); err != nil {
+			t.Fatalf("a second Service through the same socket: %v", err)
+		}
+	}
+	left := map[string]*testkit.Pod{"a2": w.b1, "b1": w.a2}[first.Server]
+	w.set(svc, left.IPs[0])
+	again, err := sock.Ask("10.96.0.10:80", "x")
+	w.must(err)
+	if again.Server != left.Name {
+		t.Errorf("after the backend is gone: %s, want %s", again.Server, left.Name)
+	}
+}
+
+func TestRefusedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.set(web("empty", "10.96.0.2"))
+	w.set(web("web", "10.96.0.3"), w.a2.IPs[0])
+	for _, addr := range []string{"10.96.0.2:80", "10.96.0.3:81"} {
+		start := time.Now()
+		_, err := w.a1.Dial(w.node1.cgroup, "tcp", addr, "")
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("%s: %v, want connection refused", addr, err)
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("%s: refused after %v", addr, d)
+		}
+	}
+}
+
+func TestSelfTest(t *testing.T) {
+	w := newWorld(t)
+	in := func(c *testkit.Cgroup) error {
+		return c.Do(func() error { return w.node1.Do(func() error { return w.node1.dp.SelfTest(t.Context()) }) })
+	}
+	if err := in(w.node1.cgroup); err != nil {
+		t.Errorf("inside the cgroup: %v", err)
+	}
+	if err := in(nil); err == nil {
+		t.Error("outside the cgroup: no error")
+	}
+}
+
+// Pods of a node and the node itself reach its NodePorts without leaving it.
+func TestNodePortFromSockets(t *testing.T) {
+	w := newWorld(t)
+	svc := web("web", "10.96.0.1")
+	svc.Ports[0].NodePort, svc.Ports[1].NodePort = 30080, 30080
+	w.set(svc, w.b1.IPs[0])
+	for _, addr := range []string{"198.51.100.1:30080", "127.0.0.1:30080"} {
+		if a := w.ask(w.node1.NS, w.node1.cgroup, "tcp", addr); a.Server != "b1" {
+			t.Errorf("%s: %v", addr, a)
+		}
+	}
+	w.ask(w.a1.NS, w.node1.cgroup, "udp", "198.51.100.1:30080")
+}
