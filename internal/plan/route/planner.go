@@ -122,6 +122,7 @@ func (p *Planner) Update(snap *state.Snapshot, changes state.Changes, now time.T
 func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.Time) *dirty {
 	d := &dirty{ingresses: map[string]struct{}{}, hosts: map[string]struct{}{}, services: map[string]struct{}{}, references: map[string]struct{}{}}
 	if p.plan == nil || changes.Kinds(model.KindIngressClass) { // any Ingress may be ours now, or no longer
+		d.hosts[""] = struct{}{} // the fallback for all hosts may go
 		for host := range p.hosts {
 			d.hosts[host] = struct{}{}
 		}

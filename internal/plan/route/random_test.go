@@ -1,0 +1,280 @@
+package route
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
+	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/state"
+)
+
+// FuzzPlanner changes a small cluster at random and compares the plan that a
+// Planner keeps up to date with one made from nothing.
+func FuzzPlanner(f *testing.F) {
+	for seed := range uint64(40) {
+		f.Add(seed)
+	}
+	certs := []map[string][]byte{certificate(f, now.AddDate(1, 0, 0), "a.example"), certificate(f, now.AddDate(0, 0, -1), "*.example"), {"tls.crt": []byte("x")}}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		w := &world{Rand: rand.New(rand.NewPCG(seed, 2)), certs: certs}
+		store := state.New()
+		watch, planner := store.Watch(), New(Params{})
+		for step := range 60 {
+			store.Update(func(tx *state.Tx) {
+				for range 1 + w.IntN(3) {
+					w.change(tx)
+				}
+			})
+			if w.IntN(3) == 0 {
+				continue // several changes at once
+			}
+			snap, changes := watch.Take()
+			got, want := planner.Update(snap, changes, now).String(), Make(snap, Params{}, now).String()
+			if got != want {
+				t.Fatalf("step %d, changes %v:\n--- kept up to date\n%s--- from nothing\n%s", step, changes.Keys, got, want)
+			}
+		}
+	})
+}
+
+// world makes random objects that collide with each other.
+type world struct {
+	*rand.Rand
+	certs []map[string][]byte
+}
+
+func pickFrom[T any](w *world, from ...T) T { return from[w.IntN(len(from))] }
+
+func (w *world) change(tx *state.Tx) {
+	name := model.Name{Namespace: pickFrom(w, "n", "m"), Name: pickFrom(w, "aa", "ab", "ac", "b")}
+	gone := w.IntN(4) == 0
+	switch w.IntN(6) {
+	case 0, 1:
+		if gone {
+			tx.Delete(model.KindIngress, name.String())
+			return
+		}
+		tx.Set(w.ingress(name))
+	case 2:
+		if gone {
+			tx.Delete(model.KindService, name.String())
+			return
+		}
+		s := &model.Service{Name: name, Type: pickFrom(w, model.ClusterIP, model.ClusterIP, model.ExternalName)}
+		for range 1 + w.IntN(2) {
+			s.Ports = append(s.Ports, model.ServicePort{Name: pickFrom(w, "web", "dns"), Protocol: pickFrom(w, model.TCP, model.TCP, model.UDP),
+				Port: pickFrom(w, uint16(80), 81), TargetPort: model.IntOrString{Int: 8080}, AppProtocol: pickFrom(w, "", "grpc")})
+		}
+		tx.Set(s)
+	case 3:
+		s := &model.EndpointSlice{Name: model.Name{Namespace: name.Namespace, Name: pickFrom(w, "s1", "s2")}, Service: name.Name, Family: model.IPv4}
+		if gone {
+			tx.Delete(model.KindEndpointSlice, s.Key())
+			return
+		}
+		s.Ports = []model.EndpointPort{{Name: pickFrom(w, "web", "dns"), Protocol: model.TCP, Port: pickFrom(w, uint16(8080), 9090)}}
+		for range w.IntN(3) {
+			s.Endpoints = append(s.Endpoints, model.Endpoint{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(w.IntN(4))}),
+				Ready: w.IntN(2) == 0, Serving: w.IntN(2) == 0, Terminating: w.IntN(2) == 0})
+		}
+		tx.Set(s)
+	case 4:
+		if gone {
+			tx.Delete(model.KindSecret, name.String())
+			return
+		}
+		tx.Set(&model.Secret{Name: name, Type: "kubernetes.io/tls", Data: pickFrom(w, w.certs...)})
+	case 5:
+		class := pickFrom(w, "fairway", "nginx", "other")
+		if gone {
+			tx.Delete(model.KindIngressClass, class)
+			return
+		}
+		tx.Set(&model.IngressClass{Name: class, Controller: pickFrom(w, "fairway.dev/ingress", "k8s.io/ingress-nginx", "example.org/x"),
+			Default: w.IntN(3) == 0, Created: now.Add(time.Duration(w.IntN(3)) * time.Hour)})
+	}
+}
+
+func (w *world) ingress(name model.Name) *model.Ingress {
+	ing := &model.Ingress{Name: name, ClassName: pickFrom(w, "fairway", "fairway", "nginx", "", "other", "none"),
+		Created: now.Add(time.Duration(w.IntN(3)) * time.Hour), Annotations: map[string]string{}}
+	if w.IntN(4) == 0 {
+		ing.Annotations[nginx.Prefix+pickFrom(w, "rewrite-target", "use-regex", "ssl-redirect", "typo")] = pickFrom(w, "true", "/x", "/")
+	}
+	if w.IntN(4) == 0 {
+		b := w.backend()
+		ing.Default = &b
+	}
+	for range w.IntN(3) {
+		r := model.IngressRule{Host: pickFrom(w, "", "a.example", "b.example", "*.example")}
+		for range w.IntN(3) {
+			r.Paths = append(r.Paths, model.IngressPath{Path: pickFrom(w, "/", "/x", "/x/", "/x(y"), Type: pickFrom(w, model.Exact, model.Prefix, model.ImplementationSpecific), Backend: w.backend()})
+		}
+		ing.Rules = append(ing.Rules, r)
+	}
+	for range w.IntN(2) {
+		t := model.IngressTLS{Secret: pickFrom(w, "", "aa", "ab", "ac", "b")}
+		for range w.IntN(3) {
+			t.Hosts = append(t.Hosts, pickFrom(w, "a.example", "b.example", "*.example"))
+		}
+		ing.TLS = append(ing.TLS, t)
+	}
+	return ing
+}
+
+func (w *world) backend() model.IngressBackend {
+	if w.IntN(8) == 0 {
+		return model.IngressBackend{Resource: "Bucket/x"}
+	}
+	return model.IngressBackend{Service: pickFrom(w, "aa", "ab", "ac", "b"), Port: pickFrom(w, model.IntOrString{Int: 80}, model.IntOrString{Int: 8080}, model.IntOrString{Str: "web"})}
+}
+
+// FuzzTree compares the tree with reading the rules from the top.
+func FuzzTree(f *testing.F) {
+	for seed := range uint64(200) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		w := &world{Rand: rand.New(rand.NewPCG(seed, 3))}
+		var drafts []draft
+		for range 1 + w.IntN(10) {
+			drafts = append(drafts, draft{path: w.path(), kind: pickFrom(w, model.Exact, model.Prefix, model.ImplementationSpecific)})
+		}
+		h, _ := mergeHost("", []*fragment{{ing: &model.Ingress{}, drafts: drafts}})
+		for range 50 {
+			path := w.path()
+			got, want := h.Find(&Request{Path: path}), literal(h.Rules, path)
+			if got != want {
+				t.Fatalf("rules %v, path %s: got %v, want %v", h.Rules, path, got, want)
+			}
+		}
+	})
+}
+
+func (w *world) path() string {
+	var b strings.Builder
+	for range 1 + w.IntN(3) {
+		b.WriteString("/" + pickFrom(w, "a", "ab", "abc", "b", "a.b"))
+	}
+	return pickFrom(w, b.String(), b.String(), b.String()+"/", "/")
+}
+
+// literal reads networking/v1 word by word: rules are in the order in which they
+// win, so the first that matches is the one; but a prefix that ends in a slash
+// also matches the path without it, and then counts as no longer than that.
+func literal(rules []*Rule, path string) *Rule {
+	for _, r := range rules {
+		if r.Match.Kind == Exact && r.Match.Path == path {
+			return r
+		}
+	}
+	for length := len(path); length > 0; length-- {
+		for _, kind := range []PathKind{Prefix, Exact, Text} { // Exact stands for the prefix without its slash
+			for _, r := range rules {
+				p := r.Match.Path
+				switch {
+				case kind == Prefix && r.Match.Kind == Prefix && p == path[:length] && elements(path, p),
+					kind == Exact && r.Match.Kind == Prefix && length == len(path) && p == path+"/",
+					kind == Text && r.Match.Kind == Text && p == path[:length]:
+					return r
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// elements compares element by element, ignoring a slash at the end of the prefix.
+func elements(path, prefix string) bool {
+	want := strings.Split(strings.Trim(prefix, "/"), "/")
+	have := strings.Split(strings.Trim(path, "/"), "/")
+	if prefix == "/" {
+		return true
+	}
+	for i := range want {
+		if i >= len(have) || have[i] != want[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// FuzzCanonicalPath: canonical forms are stable, have no dot segment and no
+// empty segment, and the form that is sent means the same as the one that is
+// matched.
+func FuzzCanonicalPath(f *testing.F) {
+	for _, s := range []string{"/", "/a//b/../c", "/%61%2f", "/a/./%2e", "/..;/x", "/a%5c..%5c", "/%252e%252e", "/a/b/..//..//c/."} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		match, forward, err := CanonicalPath(raw)
+		if err != nil {
+			return
+		}
+		if !strings.HasPrefix(match, "/") || strings.Contains(match, "//") || !strings.HasPrefix(forward, "/") {
+			t.Fatalf("%q: match %q, forward %q", raw, match, forward)
+		}
+		for _, s := range append(strings.Split(match, "/"), strings.Split(forward, "/")...) {
+			if s == "." || s == ".." {
+				t.Fatalf("%q: dot segment in match %q or forward %q", raw, match, forward)
+			}
+		}
+		again, same, err := CanonicalPath(forward)
+		if err != nil || again != match || same != forward {
+			t.Fatalf("%q: forward %q is read as %q, %q, %v, not %q", raw, forward, again, same, err, match)
+		}
+	})
+}
+
+// TestEndpointsLeaveHostsAlone is the contract with the proxy: a change of
+// endpoints replaces one Backend, and a change of one Ingress its own hosts.
+func TestEndpointsLeaveHostsAlone(t *testing.T) {
+	store := state.New()
+	watch, planner := store.Watch(), New(Params{})
+	step := func(objects ...any) *Plan {
+		store.Update(func(tx *state.Tx) {
+			for _, o := range objects {
+				tx.Set(o)
+			}
+		})
+		snap, changes := watch.Take()
+		return planner.Update(snap, changes, now)
+	}
+	service := func(name string) *model.Service {
+		return &model.Service{Name: model.Name{Namespace: "default", Name: name}, Ports: []model.ServicePort{{Protocol: model.TCP, Port: 80}}}
+	}
+	slice := func(addr string) *model.EndpointSlice {
+		return &model.EndpointSlice{Name: model.Name{Namespace: "default", Name: "x"}, Service: "s0", Family: model.IPv4,
+			Ports: []model.EndpointPort{{Protocol: model.TCP, Port: 8080}}, Endpoints: []model.Endpoint{{Addr: netip.MustParseAddr(addr), Ready: true}}}
+	}
+	a := step(decode(t, ingress("a", 1, "a.example", "Prefix /")), decode(t, ingress("b", 1, "b.example", "Prefix /", "Prefix /x")), service("s0"), service("s1"), slice("10.0.0.1"))
+	b := step(slice("10.0.0.2"))
+	if a.Listeners[0].Hosts != b.Listeners[0].Hosts || a.Listeners[0].Certs != b.Listeners[0].Certs {
+		t.Error("a change of endpoints replaced hosts or certificates")
+	}
+	s0, s1 := backendKey("s0", 80), backendKey("s1", 80)
+	if a.Backends[s0] == b.Backends[s0] || a.Backends[s1] != b.Backends[s1] {
+		t.Error("not just the one backend was replaced")
+	}
+	c := step(decode(t, ingress("b", 1, "b.example", "Prefix /y")))
+	if b.Listeners[0].Hosts.Lookup("a.example") != c.Listeners[0].Hosts.Lookup("a.example") {
+		t.Error("a change of one Ingress replaced the host of another")
+	}
+	if b.Listeners[0].Hosts.Lookup("b.example") == c.Listeners[0].Hosts.Lookup("b.example") {
+		t.Error("the host of the Ingress was not replaced")
+	}
+	if c.Backends[s0] != b.Backends[s0] {
+		t.Error("a change of rules replaced a backend")
+	}
+	if d := step(decode(t, ingress("b", 1, "b.example", "Prefix /y")), slice("10.0.0.2")); d != c {
+		t.Error("objects that say the same made another plan")
+	}
+	if _, unused := c.Backends[s1]; unused {
+		t.Error("a backend that nobody mentions stayed: " + fmt.Sprint(c.Backends))
+	}
+}
