@@ -78,7 +78,11 @@ type Conn struct {
 // Dial connects from inside n, in cgroup c (nil: none). local may be "", or an
 // address to bind.
 func (n *NS) Dial(c *Cgroup, network, addr, local string) (*Conn, error) {
-	d := net.Dialer{Timeout: wait}
+	return n.dial(c, network, addr, local, wait)
+}
+
+func (n *NS) dial(c *Cgroup, network, addr, local string, timeout time.Duration) (*Conn, error) {
+	d := net.Dialer{Timeout: timeout}
 	if local != "" {
 		ap := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local))
 		d.LocalAddr = ap
@@ -112,8 +116,11 @@ type Answer struct {
 }
 
 // Ask sends a line and reads the answer.
-func (c *Conn) Ask(text string) (Answer, error) {
-	c.SetDeadline(time.Now().Add(wait))
+func (c *Conn) Ask(text string) (Answer, error) { return c.AskWithin(text, wait) }
+
+// AskWithin is Ask with a patience of one's own.
+func (c *Conn) AskWithin(text string, timeout time.Duration) (Answer, error) {
+	c.SetDeadline(time.Now().Add(timeout))
 	if _, err := fmt.Fprintln(c, text); err != nil {
 		return Answer{}, err
 	}
@@ -137,12 +144,17 @@ func parseAnswer(line string) (Answer, error) {
 
 // Ask dials, asks once and closes.
 func (n *NS) Ask(c *Cgroup, network, addr string) (Answer, error) {
-	conn, err := n.Dial(c, network, addr, "")
+	return n.AskWithin(c, network, addr, wait)
+}
+
+// AskWithin is Ask with a patience of one's own, for what is to fail.
+func (n *NS) AskWithin(c *Cgroup, network, addr string, timeout time.Duration) (Answer, error) {
+	conn, err := n.dial(c, network, addr, "", timeout)
 	if err != nil {
 		return Answer{}, err
 	}
 	defer conn.Close()
-	return conn.Ask("hello")
+	return conn.AskWithin("hello", timeout)
 }
 
 // UDP is an unconnected socket.

@@ -78,10 +78,7 @@ func (n *Network) veth(a *NS, nameA string, b *NS, nameB string, addrs ...string
 	n.must(a.Link.LinkAdd(pair))
 	l := n.link(b, nameB)
 	for _, s := range addrs {
-		addr, err := netlink.ParseAddr(s)
-		n.must(err)
-		addr.Flags = unix.IFA_F_NODAD
-		n.must(b.Link.AddrAdd(l, addr))
+		n.must(b.Link.AddrAdd(l, Addr(n.t, s)))
 	}
 	n.must(a.Link.LinkSetUp(n.link(a, nameA)))
 	n.must(b.Link.LinkSetUp(l))
@@ -178,4 +175,15 @@ func (node *Node) Pod(name string) *Pod {
 
 func neighbour(index int, ip net.IP, mac net.HardwareAddr) *netlink.Neigh {
 	return &netlink.Neigh{LinkIndex: index, State: netlink.NUD_PERMANENT, IP: ip, HardwareAddr: mac}
+}
+
+// Addr parses an address with its length for netlink.
+func Addr(t testing.TB, s string) *netlink.Addr {
+	t.Helper()
+	a, err := netlink.ParseAddr(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Flags = unix.IFA_F_NODAD
+	return a
 }

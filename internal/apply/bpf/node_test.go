@@ -3,6 +3,7 @@ package bpf
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/fairway-net/fairway/internal/model"
 )
@@ -62,7 +63,7 @@ func TestLoadBalancer(t *testing.T) {
 	svc := web("web", "10.96.0.1")
 	svc.LoadBalancer = []model.LoadBalancerIngress{{IP: vip}}
 	w.set(svc, w.a1.IPs[0], w.b1.IPs[0])
-	if _, err := w.client.Ask(nil, "tcp", "198.51.100.100:80"); err == nil {
+	if _, err := w.client.AskWithin(nil, "tcp", "198.51.100.100:80", 300*time.Millisecond); err == nil {
 		t.Fatal("an address that nobody announces answers")
 	}
 	w.must(w.node1.Do(func() error { return w.node1.dp.ApplyVIPs(t.Context(), []netip.Addr{vip}) }))
@@ -122,7 +123,7 @@ func TestTrafficPolicyLocal(t *testing.T) {
 	if a := w.ask(w.client.NS, nil, "tcp", "198.51.100.2:30080"); a.Client.Addr() != w.client.Addrs[0] {
 		t.Errorf("at the node with the endpoint: %+v", a)
 	}
-	if _, err := w.client.Ask(nil, "tcp", "198.51.100.1:30080"); err == nil {
+	if _, err := w.client.AskWithin(nil, "tcp", "198.51.100.1:30080", 300*time.Millisecond); err == nil {
 		t.Error("at the node without: an answer")
 	}
 	if n := w.node1.dropped(DropNoLocalEndpoints); n == 0 {
@@ -153,14 +154,14 @@ func TestSourceRanges(t *testing.T) {
 	w.set(svc, w.a2.IPs[0])
 	w.must(w.node1.Do(func() error { return w.node1.dp.ApplyVIPs(t.Context(), []netip.Addr{vip}) }))
 	w.ask(w.client.NS, nil, "tcp", "198.51.100.100:80")
-	if _, err := w.a1.Ask(w.node1.cgroup, "tcp", "198.51.100.100:80"); err == nil {
+	if _, err := w.a1.AskWithin(w.node1.cgroup, "tcp", "198.51.100.100:80", 300*time.Millisecond); err == nil {
 		t.Error("a pod outside the ranges got an answer")
 	}
 	svc = nodePort("web", "10.96.0.1")
 	svc.LoadBalancer = []model.LoadBalancerIngress{{IP: vip}}
 	svc.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.1.1.0/24")}
 	w.set(svc, w.a2.IPs[0])
-	if _, err := w.client.Ask(nil, "tcp", "198.51.100.100:80"); err == nil {
+	if _, err := w.client.AskWithin(nil, "tcp", "198.51.100.100:80", 300*time.Millisecond); err == nil {
 		t.Error("a client outside the ranges got an answer")
 	}
 	w.ask(w.a1.NS, w.node1.cgroup, "tcp", "198.51.100.100:80") // translated at the pod's link

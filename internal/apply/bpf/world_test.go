@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/policy"
@@ -222,5 +221,3 @@ func (w *world) dump() {
 		})
 	}
 }
-
-const settle = 50 * time.Millisecond
