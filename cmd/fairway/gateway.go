@@ -18,7 +18,7 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	kubeconfig := fs.String("kubeconfig", "", "use `FILE` instead of the pod's service account")
 	http := fs.String("http", ":8080", "serve HTTP on `ADDR`")
 	https := fs.String("https", ":8443", "serve HTTPS on `ADDR`")
-	admin := fs.String("health", ":8081", "serve /healthz, /readyz, /metrics and /routes on `ADDR`")
+	health := fs.String("health", ":8081", "serve /livez, /readyz, /metrics and /routes on `ADDR`")
 	accessLog := fs.Bool("access-log", false, "write one line of JSON per request to standard output")
 	lameDuck := fs.Duration("lame-duck", 5*time.Second, "go on accepting for this `TIME` after being told to end")
 	drain := fs.Duration("drain", 20*time.Second, "wait this `TIME` for requests under way after that")
@@ -38,5 +38,5 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	if *accessLog {
 		o.AccessLog = slog.New(slog.NewJSONHandler(env.Stdout, nil))
 	}
-	return agent.RunGateway(ctx, agent.GatewayOptions{Rest: rest, Proxy: o, Admin: *admin, Log: log})
+	return agent.RunGateway(ctx, agent.GatewayOptions{Rest: rest, Proxy: o, Health: *health, Log: log})
 }

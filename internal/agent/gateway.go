@@ -2,11 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -23,7 +19,7 @@ type GatewayOptions struct {
 	Rest   *rest.Config
 	Params route.Params
 	Proxy  proxy.Options
-	Admin  string // address of /healthz, /readyz, /metrics and /routes; "": none
+	Health string // address of /livez, /readyz, /metrics and /routes; "": none
 	Log    *slog.Logger
 }
 
@@ -40,8 +36,9 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	}
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	if o.Admin != "" {
-		if err := serveAdmin(watching, o.Admin, server.Admin(), o.Log); err != nil {
+	if o.Health != "" {
+		if err := serveHealth(watching, o.Health, server.Ready, o.Log,
+			endpoint{"GET /metrics", server.ServeMetrics}, endpoint{"GET /routes", server.ServeRoutes}); err != nil {
 			return err
 		}
 	}
@@ -70,21 +67,5 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	if ctx.Err() == nil { // nobody asked for the end: a source gave up
 		return <-failed
 	}
-	return nil
-}
-
-// serveAdmin serves h on addr until ctx ends. It returns once it listens.
-func serveAdmin(ctx context.Context, addr string, h http.Handler, log *slog.Logger) error {
-	lis, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("serve admin: %w", err)
-	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
-	context.AfterFunc(ctx, func() { srv.Close() })
-	go func() {
-		if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("admin server ended", "err", err)
-		}
-	}()
 	return nil
 }

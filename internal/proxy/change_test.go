@@ -241,7 +241,7 @@ func TestEndDrains(t *testing.T) {
 	}()
 	<-begun
 	w.end()
-	eventually(t, func() bool { return !w.server.Ready() }, "not ready")
+	eventually(t, func() bool { return w.server.Ready() != nil }, "not ready")
 	resp, text := w.get("http://h/new") // a load balancer that has not noticed yet
 	if resp.StatusCode != 200 || text != "done" || !resp.Close {
 		t.Errorf("lame duck: %d %q, closes %v", resp.StatusCode, text, resp.Close)

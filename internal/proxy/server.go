@@ -87,9 +87,6 @@ func (s *Server) Apply(p *route.Plan) {
 	s.metrics.planApplied(p)
 }
 
-// Ready says that the Server serves a plan and has not been told to end.
-func (s *Server) Ready() bool { return s.live.Load().plan != nil && !s.draining.Load() }
-
 // Open opens the listeners. It is separate from Run so that a caller knows the
 // addresses, and errors, before anything is served.
 func (s *Server) Open() error {
