@@ -144,34 +144,50 @@ func (s *Server) Add(ctx context.Context, r *cni.Request, ns *os.File) (*cni.Res
 		return nil, err
 	}
 	rec.IPs = ips
-	if err := s.build(ctx, &rec, ns); err != nil {
+	steps, err := s.build(ctx, &rec, ns)
+	if err != nil {
 		return nil, errors.Join(err, s.remove(rec))
 	}
-	s.o.Log.Info("pod attached", "pod", rec.Pod, "ips", rec.IPs, "link", rec.Host, "took", time.Since(start))
+	s.o.Log.Info("pod attached", "pod", rec.Pod, "ips", rec.IPs, "link", rec.Host, "took", time.Since(start), steps)
 	return s.result(rec, r.Netns), nil
 }
 
-// build makes everything that rec says, in the order that is safe to interrupt.
-func (s *Server) build(ctx context.Context, rec *Record, ns *os.File) error {
-	if err := s.records.put(*rec); err != nil {
+// build makes everything that rec says, in the order that is safe to
+// interrupt, and returns how long each step took.
+func (s *Server) build(ctx context.Context, rec *Record, ns *os.File) (slog.Attr, error) {
+	var steps []any
+	step := func(name string, f func() error) error {
+		start := time.Now()
+		err := f()
+		steps = append(steps, slog.Duration(name, time.Since(start)))
 		return err
 	}
-	var err error
-	if rec.IfIndex, err = netdev.Create(s.veth(*rec), ns); err != nil {
-		return err
+	err := step("link", func() (err error) {
+		if err = s.records.put(*rec); err != nil {
+			return err
+		}
+		if rec.IfIndex, err = netdev.Create(s.veth(*rec), ns); err != nil {
+			return err
+		}
+		return s.records.put(*rec)
+	})
+	if err == nil {
+		// Before Attach, so that a pod is not taken for its namesake that has just
+		// gone: a StatefulSet gives the name again, with other labels perhaps.
+		err = step("policy", func() error {
+			wait, cancel := context.WithTimeout(ctx, policyPatience)
+			defer cancel()
+			s.o.AwaitPolicy(wait, rec.Pod, rec.UID)
+			return nil
+		})
 	}
-	if err := s.records.put(*rec); err != nil {
-		return err
+	if err == nil {
+		err = step("datapath", func() error { return s.o.Datapath.Attach(*rec) })
 	}
-	// Before Attach, so that a pod is not taken for its namesake that has just
-	// gone: a StatefulSet gives the name again, with other labels perhaps.
-	wait, cancel := context.WithTimeout(ctx, policyPatience)
-	defer cancel()
-	s.o.AwaitPolicy(wait, rec.Pod, rec.UID)
-	if err := s.o.Datapath.Attach(*rec); err != nil {
-		return fmt.Errorf("attach datapath: %w", err)
+	if err == nil {
+		err = step("up", func() error { return netdev.Up(s.veth(*rec), s.o.Sources) })
 	}
-	return netdev.Up(s.veth(*rec), s.o.Sources)
+	return slog.Group("steps", steps...), err
 }
 
 // remove takes away everything that rec says, in the reverse order of build.
