@@ -64,6 +64,7 @@ func (c *cluster) testDeletedPod(t *testing.T) {
 	wg.Go(func() {
 		tally, err = c.try(2*time.Minute, "bin/kubectl", "exec", "client", "--", "/echo", "get", "-n", "1000", "--interval", "4ms", "http://my-app")
 	})
+	time.Sleep(time.Second) // so that requests are under way
 	victim := firstKey(before)
 	c.kubectl(t, "delete", "pod", victim)
 	wg.Wait()
