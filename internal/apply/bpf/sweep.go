@@ -91,13 +91,13 @@ func (d *Datapath) sweepFlows(ctx context.Context) (Swept, error) {
 // rewritten flow is still in use: both directions must be silent.
 func (d *Datapath) expire(k *kernelTuple, c *kernelConn, now time.Duration) (int, error) {
 	if c.Flags&(connNAT|connOrigin) == 0 {
-		return 1, deleteKey(d.objs.Conns, k)
+		return d.remove(k)
 	}
 	twin := twinOf(k, c)
 	var other kernelConn
 	err := d.objs.Conns.Lookup(&twin, &other)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return 1, deleteKey(d.objs.Conns, k)
+		return d.remove(k)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read connection table: %w", err)
@@ -109,7 +109,22 @@ func (d *Datapath) expire(k *kernelTuple, c *kernelConn, now time.Duration) (int
 	if !expired(k, &both, now) {
 		return 0, nil
 	}
-	return 2, errors.Join(deleteKey(d.objs.Conns, &twin), deleteKey(d.objs.Conns, k))
+	n, err := d.remove(&twin)
+	m, err2 := d.remove(k)
+	return n + m, errors.Join(err, err2)
+}
+
+// remove deletes an entry and returns how many that were: none if the twin's
+// turn has taken it along.
+func (d *Datapath) remove(k *kernelTuple) (int, error) {
+	err := d.objs.Conns.Delete(k)
+	switch {
+	case errors.Is(err, ebpf.ErrKeyNotExist):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("delete flow: %w", err)
+	}
+	return 1, nil
 }
 
 // twinOf is the key of the other entry: see twin in bpf/lib/conn.h.

@@ -1,0 +1,82 @@
+package bpf
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/model"
+)
+
+func TestExpired(t *testing.T) {
+	const now = 24 * time.Hour
+	for _, c := range []struct {
+		name   string
+		proto  model.Protocol
+		flags  uint32
+		silent time.Duration
+		want   bool
+	}{
+		{"opening", model.TCP, 0, 59 * time.Second, false},
+		{"opening, too long", model.TCP, 0, 61 * time.Second, true},
+		{"open", model.TCP, connReplied, 2 * time.Hour, false},
+		{"open, too long", model.TCP, connReplied, 3 * time.Hour, true},
+		{"half closed", model.TCP, connReplied | connFin, time.Hour, false},
+		{"closed", model.TCP, connReplied | connFin | connFinRev, 11 * time.Second, true},
+		{"reset", model.TCP, connReplied | connRst, 11 * time.Second, true},
+		{"one way", model.UDP, 0, 31 * time.Second, true},
+		{"both ways", model.UDP, connReplied, 119 * time.Second, false},
+		{"both ways, too long", model.UDP, connReplied, 121 * time.Second, true},
+		{"echo", 1, 0, 61 * time.Second, true},
+	} {
+		flow := &kernelConn{Seen: uint64(now - c.silent), Flags: c.flags}
+		if got := expired(&kernelTuple{Proto: uint8(c.proto)}, flow, now); got != c.want {
+			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		}
+	}
+}
+
+// The two entries of a rewritten flow live and die together.
+func TestSweepTwins(t *testing.T) {
+	w := newWorld(t)
+	w.set(nodePort("web", "10.96.0.1"), w.b1.IPs[0])
+	conn, err := w.client.Dial(nil, "udp", "198.51.100.1:30080", "")
+	w.must(err)
+	defer conn.Close()
+	_, err = conn.Ask("x")
+	w.must(err)
+	dp := w.node1.dp
+	age := func(which func(kernelConn) bool) {
+		w.must(each(dp.objs.Conns, func(k kernelTuple, c kernelConn) {
+			if k.Scope == scopeNode && which(c) {
+				c.Seen = 1
+				w.must(dp.objs.Conns.Put(k, c))
+			}
+		}))
+	}
+	count := func() (n int) {
+		w.must(each(dp.objs.Conns, func(k kernelTuple, _ kernelConn) {
+			if k.Scope == scopeNode {
+				n++
+			}
+		}))
+		return n
+	}
+	if count() != 2 {
+		w.dump()
+		t.Fatalf("%d entries, want 2", count())
+	}
+	age(func(c kernelConn) bool { return c.Service == 0 }) // replies have been rare
+	_, err = dp.Sweep(t.Context())
+	w.must(err)
+	if count() != 2 {
+		t.Errorf("%d entries after one direction was silent, want 2", count())
+	}
+	_, err = conn.Ask("x")
+	w.must(err)
+	age(func(kernelConn) bool { return true })
+	swept, err := dp.Sweep(t.Context())
+	w.must(err)
+	if count() != 0 || swept.Expired != 2 {
+		t.Errorf("%d entries left, %d expired; want 0 and 2", count(), swept.Expired)
+	}
+}
