@@ -78,7 +78,7 @@ func TestLayers(t *testing.T) {
 		by  []string
 		why string
 	}{
-		{"k8s.io", []string{"internal/source/kube", "internal/apply/status"}, "Kubernetes types end where the model begins"},
+		{"k8s.io", []string{"internal/source/kube", "internal/source/file", "internal/apply/status"}, "Kubernetes types end where the model begins"},
 		{"github.com/cilium/ebpf", []string{"internal/apply/bpf", "internal/sys"}, "one applier owns the kernel's maps and programs"},
 	}
 	used := map[string]bool{}

@@ -24,9 +24,18 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	upstream := fs.String("upstream", "", "forward other names to these `SERVERS`, separated by commas, instead of those of --resolv-conf")
 	resolvConf := fs.String("resolv-conf", "/etc/resolv.conf", "take the servers for other names from `FILE`")
 	ttl := fs.Uint("ttl", 5, "TTL of cluster names in `SECONDS`")
+	var manifests []string
+	fs.Func("manifests", "serve what `FILE|DIR` says, and the files given as arguments, without an API server", func(s string) error {
+		manifests = append(manifests, s)
+		return nil
+	})
 	lameDuck := fs.Duration("lame-duck", 5*time.Second, "answer on for this `TIME` after being told to end")
-	if _, err := cli.Parse(env, fs, args, 0, 0); err != nil {
+	more, err := cli.Parse(env, fs, args, 0, -1)
+	if err != nil {
 		return err
+	}
+	if len(more) > 0 && len(manifests) == 0 {
+		return cli.Hint(fmt.Errorf("unexpected argument %q", more[0]), "usage: "+env.Usage+"; files go with --manifests")
 	}
 	cfg, err := config.Load(*dir)
 	if err != nil {
@@ -35,12 +44,15 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	if *ttl > 3600 {
 		return cli.Hint(fmt.Errorf("ttl %d: more than an hour", *ttl), "give --ttl a number of seconds up to 3600")
 	}
-	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env)}
+	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env), Manifests: append(manifests, more...)}
 	if o.Listen, err = listenAddrs(*listen); err != nil {
 		return cli.Hint(err, "give --listen ADDRESS:PORT or :PORT")
 	}
 	if o.Upstreams, err = upstreamServers(*upstream, *resolvConf); err != nil {
 		return cli.Hint(err, "correct the file or give --upstream ADDRESS[:PORT],…")
+	}
+	if len(o.Manifests) > 0 {
+		return agent.RunDNS(ctx, o)
 	}
 	if o.Rest, err = kube.Connect(*kubeconfig, cfg.APIServer); err != nil {
 		return cli.Hint(err, "run it in a pod, or give --kubeconfig")

@@ -20,6 +20,7 @@ import (
 	"github.com/fairway-net/fairway/internal/dns/index"
 	"github.com/fairway-net/fairway/internal/plan/zone"
 	"github.com/fairway-net/fairway/internal/run"
+	"github.com/fairway-net/fairway/internal/source/file"
 	"github.com/fairway-net/fairway/internal/source/kube"
 	"github.com/fairway-net/fairway/internal/state"
 )
@@ -28,6 +29,7 @@ import (
 type DNSOptions struct {
 	Config    config.Config
 	Rest      *rest.Config
+	Manifests []string // files and directories to read instead of watching Rest's API server
 	Listen    []netip.AddrPort
 	Upstreams []netip.AddrPort // for names that are not the cluster's; those that are this server itself are left out
 	TTL       uint32           // of cluster names
@@ -85,19 +87,36 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		}
 	}
 	store := state.New()
-	go func() {
-		// It ends with life, or at once because of options that cannot work.
-		if err := kube.Run(life, kube.Options{Rest: o.Rest, Kinds: zone.Kinds(), Log: o.Log}, store); err != nil {
-			o.Log.Error("watch ended", "err", err)
-		}
-	}()
-	go FeedZone(life, store, x, o.Log)
+	if err := startZoneSource(life, o, store); err != nil {
+		server.Close()
+		return err
+	}
+	go feedZone(life, store, x, o.Log)
 	o.Log.Info("serving", "listen", server.Addrs(), "zone", o.Config.ClusterDomain, "upstreams", upstreams)
 	return server.Serve(life, dnsGrace)
 }
 
-// FeedZone keeps x as store is until ctx ends.
-func FeedZone(ctx context.Context, store *state.Store, x *index.Index, log *slog.Logger) {
+// startZoneSource lets the API server, or files, write to store.
+func startZoneSource(ctx context.Context, o DNSOptions, store *state.Store) error {
+	if len(o.Manifests) > 0 {
+		src := file.New(file.Options{Paths: o.Manifests, Log: o.Log}, store)
+		if err := src.Load(); err != nil {
+			return fmt.Errorf("read manifests: %w", err)
+		}
+		go src.Run(ctx)
+		return nil
+	}
+	go func() {
+		// It ends with ctx, or at once because of options that cannot work.
+		if err := kube.Run(ctx, kube.Options{Rest: o.Rest, Kinds: zone.Kinds(), Log: o.Log}, store); err != nil {
+			o.Log.Error("watch ended", "err", err)
+		}
+	}()
+	return nil
+}
+
+// feedZone keeps x as store is until ctx ends.
+func feedZone(ctx context.Context, store *state.Store, x *index.Index, log *slog.Logger) {
 	w := store.Watch(zone.Kinds()...)
 	defer w.Close()
 	_ = run.Loop(ctx, log, "zone", w, run.Options{Synced: zone.Kinds()}, func(_ context.Context, snap *state.Snapshot, changes state.Changes) error {

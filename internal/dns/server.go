@@ -41,7 +41,7 @@ type Options struct {
 	Log      *slog.Logger
 }
 
-// Server listens from New until Close.
+// Server listens from New until Serve returns, or Close.
 type Server struct {
 	o       Options
 	stats   Stats
@@ -166,6 +166,9 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	s.wg.Wait()
 	return err
 }
+
+// Close ends a Server that does not serve.
+func (s *Server) Close() { s.closeSockets() }
 
 func (s *Server) closeSockets() {
 	for _, sock := range s.udp {
