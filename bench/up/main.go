@@ -129,16 +129,20 @@ func (b bench) addMemory(ctx context.Context, set *record.Set) error {
 	if err != nil {
 		return err
 	}
-	var status struct {
+	var clusters []struct {
 		Processes []struct {
 			Name string `json:"name"`
 			PSS  int64  `json:"pssKiB"`
 		} `json:"processes"`
 		PSS int64 `json:"pssKiB"`
 	}
-	if err := json.Unmarshal(text, &status); err != nil {
+	if err := json.Unmarshal(text, &clusters); err != nil {
 		return fmt.Errorf("read status: %w", err)
 	}
+	if len(clusters) != 1 {
+		return fmt.Errorf("read status: got %d clusters, want one", len(clusters))
+	}
+	status := clusters[0]
 	byName := map[string]int64{}
 	for _, p := range status.Processes {
 		byName[p.Name] += p.PSS
