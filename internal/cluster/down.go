@@ -49,17 +49,21 @@ func (r Root) Down(ctx context.Context, name string, p *Progress) (kept []string
 	return kept, nil
 }
 
-// downWithoutState removes a cgroup whose cluster's files are gone.
+// downWithoutState removes what a cluster has left whose state is gone.
 func (r Root) downWithoutState(name string, missing error) error {
 	s := &State{Name: name, dir: filepath.Join(string(r), name)}
 	hs, err := hierarchies()
 	if err != nil {
 		return err
 	}
-	if len(hs.Exists(s.cgroup())) == 0 {
+	_, filesErr := os.Stat(s.dir)
+	if len(hs.Exists(s.cgroup())) == 0 && filesErr != nil {
 		return missing
 	}
-	return s.endProcesses()
+	if err := s.endProcesses(); err != nil || filesErr != nil {
+		return err
+	}
+	return s.removeFiles()
 }
 
 // endProcesses kills everything in the cluster's cgroup and removes it.

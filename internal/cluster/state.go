@@ -79,6 +79,7 @@ func (s *State) machine() *underlay.Machine {
 		OnLink: s.plan.LoadBalancers,
 		Closed: s.plan.closed(),
 		NAT:    s.Config.Egress == EgressNAT,
+		Mark:   s.path("forward"),
 	}
 }
 

@@ -1,16 +1,21 @@
 package underlay
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 )
 
-const forwardFile = "/proc/sys/net/ipv4/ip_forward"
+const (
+	forwardFile = "/proc/sys/net/ipv4/ip_forward"
+	bootFile    = "/proc/sys/kernel/random/boot_id"
+)
 
 func (m *Machine) table() string { return LinkName(m.Index) }
 
@@ -36,38 +41,39 @@ table ip %[1]s {
 	if strings.TrimSpace(string(was)) == "1" {
 		return nil
 	}
-	// Remember that it was us, where a reboot forgets it together with the
-	// setting itself.
-	if err := os.WriteFile(m.forwardMark(), nil, 0o600); err != nil {
+	// Remember that it was us, for as long as the machine does.
+	boot, err := os.ReadFile(bootFile)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(m.Mark, boot, 0o600); err != nil {
 		return err
 	}
 	return os.WriteFile(forwardFile, []byte("1"), 0o644)
 }
 
-func (m *Machine) forwardMark() string {
-	return fmt.Sprintf("/run/fairway-forward-%d", m.Index)
-}
-
 // closeNAT removes the table, and switches forwarding off again if it was us
-// who switched it on and nobody else needs it.
+// who switched it on and no other cluster is there.
 func (m *Machine) closeNAT() (kept []string, err error) {
 	script := fmt.Sprintf("table ip %[1]s\ndelete table ip %[1]s\n", m.table())
 	if err := nft(script); err != nil {
 		return nil, fmt.Errorf("remove masquerade: %w", err)
 	}
-	if _, err := os.Stat(m.forwardMark()); err != nil {
+	mark, err := os.ReadFile(m.Mark)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err := os.Remove(m.forwardMark()); err != nil {
+	if err != nil {
 		return nil, err
 	}
+	if err := os.Remove(m.Mark); err != nil {
+		return nil, err
+	}
+	boot, err := os.ReadFile(bootFile)
+	if err != nil || !bytes.Equal(mark, boot) {
+		return nil, err // the machine has been started since: not our setting any more
+	}
 	if other := otherCluster(m.Index); other != "" {
-		marks, _ := filepath.Glob("/run/fairway-forward-*")
-		if len(marks) == 0 { // hand the duty over
-			if err := os.WriteFile("/run/fairway-forward-"+strings.TrimPrefix(other, "fairway"), nil, 0o600); err != nil {
-				return nil, err
-			}
-		}
 		return []string{"net.ipv4.ip_forward=1, because " + other + " may need it"}, nil
 	}
 	return nil, os.WriteFile(forwardFile, []byte("0"), 0o644)

@@ -80,6 +80,7 @@ type Machine struct {
 	OnLink []netip.Prefix // further ranges that nodes answer for: load balancers
 	Closed []netip.Prefix // ranges that exist only inside the cluster
 	NAT    bool           // let nodes reach what the machine reaches
+	Mark   string         // with NAT: file that says who switched forwarding on
 }
 
 // LinkName is the name of the machine's veth for the cluster of that index.
