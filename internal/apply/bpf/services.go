@@ -3,6 +3,7 @@ package bpf
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -88,15 +89,16 @@ func put[K comparable, V any](m map[uint32]map[K]V, id uint32, k K, v V) {
 func (d *Datapath) ApplyServices(ctx context.Context, plans []service.Plan) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var errs []error
 	for i := range plans {
 		if err := ctx.Err(); err != nil {
-			return err
+			return errors.Join(append(errs, err)...)
 		}
-		if err := d.services.apply(&plans[i]); err != nil {
-			return fmt.Errorf("apply %v: %w", plans[i].Key, err)
+		if err := d.services.apply(&plans[i]); err != nil { // one bad key does not hold up the others
+			errs = append(errs, fmt.Errorf("apply %v: %w", plans[i].Key, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // apply goes from the backends to the frontends and removes in reverse, so that
