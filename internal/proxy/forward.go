@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"log"
 	"net/http"
 	"net/http/httputil"
@@ -35,7 +36,7 @@ func (x *exchange) proxy(live *live) {
 		BufferPool:     buffers,
 		ErrorLog:       quiet,
 	}
-	ctx, cancel := context.WithCancel(context.WithValue(x.request.Context(), exchangeKey{}, x))
+	ctx, cancel := context.WithCancel(x.request.Context())
 	defer cancel() // releases what the attempts hold, whatever has become of them
 	rp.ServeHTTP(x.writer, x.request.WithContext(ctx))
 	if x.endpoint != nil {
@@ -43,11 +44,8 @@ func (x *exchange) proxy(live *live) {
 	}
 }
 
-var quiet = log.New(discard{}, "", 0)
-
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
+// quiet takes the messages of ReverseProxy; what matters is in x.err.
+var quiet = log.New(io.Discard, "", 0)
 
 // rewrite prepares the request for a backend; the endpoint is filled in by retrier.
 func (x *exchange) rewrite(pr *httputil.ProxyRequest) {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"time"
@@ -122,12 +121,4 @@ func (x *exchange) client() string {
 		return x.request.RemoteAddr
 	}
 	return host
-}
-
-// exchangeKey is the key of the exchange in the context of its requests to endpoints.
-type exchangeKey struct{}
-
-func exchangeOf(ctx context.Context) *exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*exchange)
-	return x
 }

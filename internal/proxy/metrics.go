@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -86,7 +87,7 @@ func (m *metrics) attemptFailed(err error) {
 	switch {
 	case isDialError(err):
 		m.retriesDial.Add(1)
-	case err == errReadTimeout || err == errSendTimeout:
+	case errors.Is(err, errReadTimeout), errors.Is(err, errSendTimeout):
 		m.retriesTimeout.Add(1)
 	default:
 		m.retriesBroken.Add(1)

@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -104,7 +105,7 @@ func Field(key string) string { return fmt.Sprintf("metadata.annotations[%s]", k
 
 func invalid(ref model.Ref, key string, err error) model.Rejected {
 	r := model.Rejected{Ref: ref, Field: Field(key), Reason: "AnnotationInvalid", Message: err.Error()}
-	if v, ok := err.(*dialect.ValueError); ok {
+	if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
 		r.Message, r.Fix = v.Problem, v.Fix
 	}
 	return r

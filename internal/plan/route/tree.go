@@ -84,26 +84,27 @@ func (n *node) find(req *Request) *Rule {
 	for n != nil {
 		whole := rest == ""
 		if whole {
-			if r := choose(n.exact, req); r != nil {
+			if r := first(n.exact); r != nil {
 				return r
 			}
 		}
 		element := whole || rest[0] == '/' || strings.HasSuffix(req.Path[:len(req.Path)-len(rest)], "/")
 		switch {
-		case element && choose(n.prefix, req) != nil:
-			best = choose(n.prefix, req)
-		case whole && choose(n.slashless, req) != nil:
-			best = choose(n.slashless, req)
-		case choose(n.text, req) != nil:
-			best = choose(n.text, req)
+		case element && len(n.prefix) > 0:
+			best = first(n.prefix)
+		case whole && len(n.slashless) > 0:
+			best = first(n.slashless)
+		case len(n.text) > 0:
+			best = first(n.text)
 		}
 		n, rest = n.child(rest)
 	}
 	return best
 }
 
-// choose returns the first of rules whose other conditions hold.
-func choose(rules []*Rule, _ *Request) *Rule {
+// first returns the rule that wins among those of one path. Dialects whose rules
+// have conditions beside the path decide here.
+func first(rules []*Rule) *Rule {
 	if len(rules) == 0 {
 		return nil
 	}
