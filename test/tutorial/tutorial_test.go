@@ -11,11 +11,13 @@ import (
 	"time"
 )
 
-// TestTutorial starts one cluster and runs the tutorial on it, and then what a
-// page cannot show well.
+// TestTutorial starts one cluster and runs the pages of the documentation on
+// it, and then what a page cannot show well.
 func TestTutorial(t *testing.T) {
 	c := startCluster(t, "tutorial")
-	t.Run("page", func(t *testing.T) { c.page(t, "docs/tutorial.md", func(Step) bool { return true }) })
+	for _, page := range []string{"docs/tutorial.md", "docs/services.md"} {
+		t.Run(page, func(t *testing.T) { c.page(t, page, func(Step) bool { return true }) })
+	}
 	t.Run("spread", c.testSpread)
 	t.Run("deleted pod", c.testDeletedPod)
 	t.Run("pairs by address", c.testPairs)
