@@ -16,6 +16,7 @@ import (
 	"github.com/fairway-net/fairway/internal/cni/server"
 	"github.com/fairway-net/fairway/internal/config"
 	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/plan/policy"
 	"github.com/fairway-net/fairway/internal/plan/service"
 	"github.com/fairway-net/fairway/internal/run"
 	"github.com/fairway-net/fairway/internal/source/kube"
@@ -79,7 +80,7 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 	o.Log.Info("datapath is open", "node", o.Node, "uplink", uplink.Name, "mtu", uplink.MTU, "cgroup", cgroup, "pod_cidrs", self.PodCIDRs)
 	gates.open("node")
 
-	policies := &policies{node: o.Node, datapath: datapath, planned: newPlanned(), done: gates.opener("policies")}
+	policies := &policies{planner: policy.NewPlanner(o.Node), datapath: datapath, planned: newPlanned(), done: gates.opener("policies")}
 	pods, err := server.New(server.Options{
 		Dir: o.Records, PodCIDRs: self.PodCIDRs, Sources: self.InternalIPs, MTU: uplink.MTU,
 		Datapath: podLinks{datapath}, AwaitPolicy: policies.planned.await, Log: o.Log,

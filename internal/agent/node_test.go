@@ -147,9 +147,10 @@ func TestServicesPlanOnlyWhatAChangeTouches(t *testing.T) {
 
 func TestPoliciesIgnoreWhatCannotMatter(t *testing.T) {
 	pod := func(name, node string) *model.Pod {
-		return &model.Pod{Name: model.Name{Namespace: "x", Name: name}, UID: name, Node: node, IPs: []netip.Addr{ip("10.0.0.1")}}
+		return &model.Pod{Name: model.Name{Namespace: "x", Name: name}, UID: name, Node: node, IPs: []netip.Addr{ip(map[string]string{"p": "10.0.0.1", "q": "10.0.0.2"}[name])}}
 	}
-	np := &model.NetworkPolicy{Name: model.Name{Namespace: "x", Name: "deny"}, Ingress: true}
+	deny := &model.NetworkPolicy{Name: model.Name{Namespace: "x", Name: "deny"}, Ingress: true}
+	allow := &model.NetworkPolicy{Name: deny.Name, Ingress: true, IngressRules: []model.PolicyRule{{Peers: []model.PolicyPeer{{Pods: &model.Selector{}}}}}}
 	tests := []struct {
 		name    string
 		before  []any
@@ -161,12 +162,14 @@ func TestPoliciesIgnoreWhatCannotMatter(t *testing.T) {
 		{"a pod of this node that is gone", []any{pod("p", "here")}, nil, changed(model.KindPod, "x/p"), true},
 		{"a pod of another node", nil, []any{pod("p", "there")}, changed(model.KindPod, "x/p"), false},
 		{"a namespace without policies", nil, nil, changed(model.KindNamespace, "x"), false},
-		{"a pod of another node while a local pod is isolated", []any{np, pod("q", "here")}, []any{np, pod("q", "here"), pod("p", "there")}, changed(model.KindPod, "x/p"), true},
-		{"a policy", nil, []any{np}, changed(model.KindNetworkPolicy, "x/deny"), true},
+		{"a pod that a policy of this node does not mention", []any{deny, pod("q", "here")}, []any{deny, pod("q", "here"), pod("p", "there")}, changed(model.KindPod, "x/p"), false},
+		{"a pod that a policy of this node mentions", []any{allow, pod("q", "here")}, []any{allow, pod("q", "here"), pod("p", "there")}, changed(model.KindPod, "x/p"), true},
+		{"a policy without pods", nil, []any{deny}, changed(model.KindNetworkPolicy, "x/deny"), false},
+		{"a policy with pods", []any{pod("q", "here")}, []any{deny, pod("q", "here")}, changed(model.KindNetworkPolicy, "x/deny"), true},
 	}
 	for _, tt := range tests {
 		k := &fakeKernel{}
-		p := &policies{node: "here", datapath: k, planned: newPlanned(), done: func() {}}
+		p := &policies{planner: policy.NewPlanner("here"), datapath: k, planned: newPlanned(), done: func() {}}
 		if err := p.step(t.Context(), snapshotOf(tt.before...), state.Changes{All: true}); err != nil || len(k.policies) != 1 {
 			t.Fatalf("%s: first step: %v, %d plans", tt.name, err, len(k.policies))
 		}

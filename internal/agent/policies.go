@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"reflect"
 	"sync"
 
 	"github.com/fairway-net/fairway/internal/model"
@@ -11,13 +12,13 @@ import (
 
 // policies keeps NetworkPolicy of the node's pods in the datapath.
 type policies struct {
-	node     string
+	planner  *policy.Planner
 	datapath interface {
 		ApplyPolicy(context.Context, policy.Plan) error
 	}
 	planned *planned
 	done    func() // called after each success
-	last    policy.Plan
+	last    *policy.Plan
 }
 
 func (p *policies) kinds() []model.Kind {
@@ -25,36 +26,18 @@ func (p *policies) kinds() []model.Kind {
 }
 
 func (p *policies) step(ctx context.Context, snap *state.Snapshot, changes state.Changes) error {
-	if !p.matter(snap, changes) {
+	plan := p.planner.Update(snap, changes)
+	// Most changes of a large cluster are pods that no policy of this node mentions.
+	if p.last != nil && reflect.DeepEqual(*p.last, plan) {
 		return nil
 	}
-	plan := policy.For(snap, p.node)
 	if err := p.datapath.ApplyPolicy(ctx, plan); err != nil {
 		return err
 	}
-	p.last = plan
+	p.last = &plan
 	p.planned.set(plan)
 	p.done()
 	return nil
-}
-
-// matter reports whether changes can lead to another plan. Most changes of a
-// large cluster are pods of other nodes, which matter only to a node with a
-// policy to tell them apart.
-func (p *policies) matter(snap *state.Snapshot, changes state.Changes) bool {
-	if len(p.last.Sets) > 0 || changes.Kinds(model.KindNetworkPolicy) {
-		return true // also when changes.All
-	}
-	for ch := range changes.Keys {
-		if ch.Kind != model.KindPod {
-			continue
-		}
-		name := model.ParseName(ch.Key)
-		if pod := snap.Pod(name); pod != nil && pod.Node == p.node || p.planned.has(name, "") {
-			return true
-		}
-	}
-	return false
 }
 
 // planned is the set of pods whose policy the datapath knows.

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
-	"time"
 
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
@@ -261,16 +260,15 @@ func TestNamesDependOnContentOnly(t *testing.T) {
 	}
 }
 
-func BenchmarkFor(b *testing.B) {
+// large is a cluster of 50,000 pods and 2,000 policies in 500 namespaces.
+func large() *state.Store {
 	store := state.New()
 	store.Update(func(tx *state.Tx) {
 		for n := range 500 {
 			ns := fmt.Sprint("ns", n)
 			tx.Set(&model.Namespace{Name: ns, Labels: map[string]string{"team": fmt.Sprint(n % 20)}})
 			for i := range 100 {
-				tx.Set(&model.Pod{Name: model.Name{Namespace: ns, Name: fmt.Sprint("pod", i)}, Node: fmt.Sprint("node", (n+i)%500),
-					IPs:    []netip.Addr{netip.AddrFrom4([4]byte{10, byte(n / 250), byte(n % 250), byte(i)})},
-					Labels: map[string]string{"app": fmt.Sprint("app", i%10), "tier": fmt.Sprint(i % 3), "pod-template-hash": fmt.Sprint(i)}})
+				tx.Set(largePod(n, i))
 			}
 			for i := range 4 {
 				p := in(from(model.PolicyPeer{Pods: label("app", fmt.Sprint("app", i))}, model.PolicyPeer{Namespaces: label("team", fmt.Sprint(i)), Pods: label("tier", "1")}))
@@ -279,11 +277,30 @@ func BenchmarkFor(b *testing.B) {
 			}
 		}
 	})
-	snap := store.Snapshot()
-	start := time.Now()
+	return store
+}
+
+func largePod(n, i int) *model.Pod {
+	return &model.Pod{Name: model.Name{Namespace: fmt.Sprint("ns", n), Name: fmt.Sprint("pod", i)}, Node: fmt.Sprint("node", (n+i)%500),
+		IPs:    []netip.Addr{netip.AddrFrom4([4]byte{10, byte(n / 250), byte(n % 250), byte(i)})},
+		Labels: map[string]string{"app": fmt.Sprint("app", i%10), "tier": fmt.Sprint(i % 3), "pod-template-hash": fmt.Sprint(i)}}
+}
+
+func BenchmarkFor(b *testing.B) {
+	snap := large().Snapshot()
 	plan := For(snap, "node7")
-	b.Logf("%d pods, %d policies: %d local pods, %d classes, %d sets, first plan %v", snap.Pods.Len(), snap.Policies.Len(), len(plan.Pods), len(plan.Classes), len(plan.Sets), time.Since(start))
+	b.Logf("%d pods, %d policies: %d local pods, %d classes, %d sets", snap.Pods.Len(), snap.Policies.Len(), len(plan.Pods), len(plan.Classes), len(plan.Sets))
 	for b.Loop() {
 		For(snap, "node7")
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	store, planner := large(), NewPlanner("node7")
+	planner.Update(store.Snapshot(), state.Changes{All: true})
+	for i := 0; b.Loop(); i++ {
+		pod := largePod(i%500, i%100)
+		store.Update(func(tx *state.Tx) { tx.Set(pod) })
+		planner.Update(store.Snapshot(), state.Changes{Keys: map[state.Change]struct{}{{Kind: model.KindPod, Key: pod.String()}: {}}})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/fairway-net/fairway/internal/model"
@@ -43,6 +44,56 @@ func FuzzAgainstLiteral(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzUpdate compares a Planner that lives through random changes with a plan
+// made from nothing after each of them.
+func FuzzUpdate(f *testing.F) {
+	for seed := range uint64(200) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		w := &world{rand.New(rand.NewPCG(seed, 2))}
+		store, planner := state.New(), NewPlanner("here")
+		watch := store.Watch(model.KindPod, model.KindNamespace, model.KindNetworkPolicy)
+		defer watch.Close()
+		for step := range 40 {
+			store.Update(func(tx *state.Tx) {
+				for range 1 + w.IntN(3) {
+					w.change(tx)
+				}
+			})
+			snap, changes := watch.Take()
+			if got, want := planner.Update(snap, changes), For(snap, "here"); !reflect.DeepEqual(got, want) {
+				t.Fatalf("after step %d (%v):\n%+v, want\n%+v", step, changes, got, want)
+			}
+		}
+	})
+}
+
+// change adds, replaces or removes one object.
+func (w *world) change(tx *state.Tx) {
+	switch w.IntN(8) {
+	case 0:
+		tx.Set(&model.Namespace{Name: w.namespace(), Labels: w.labels()})
+	case 1:
+		tx.Delete(model.KindNamespace, w.namespace())
+	case 2:
+		tx.Set(w.policy(w.IntN(4)))
+	case 3:
+		tx.Delete(model.KindNetworkPolicy, w.policy(w.IntN(4)).String())
+	case 4:
+		tx.Delete(model.KindPod, w.pod(w.IntN(8)).String())
+	default:
+		pod, addresses := w.pod(w.IntN(8)), w.addresses()
+		pod.Deleting = w.IntN(4) == 0
+		for range w.IntN(3) {
+			pod.IPs = append(pod.IPs, addresses[w.IntN(12)]) // few, so that pods quarrel over them
+		}
+		slices.SortFunc(pod.IPs, netip.Addr.Compare)
+		pod.IPs = slices.Compact(pod.IPs)
+		tx.Set(pod)
+	}
 }
 
 // world makes random objects.

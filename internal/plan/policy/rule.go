@@ -102,10 +102,9 @@ func (c *compiler) appendRule(rules []Rule, pod *model.Pod, namespace string, r 
 			}
 		default: // the destination is the peer: one rule for each number among peers
 			for _, n := range c.classes.numbers[name] {
-				if a, ok := c.v.portAtom(name, n); ok {
-					rule.PortLo, rule.PortHi = n, n
-					rules = c.appendPeers(rules, namespace, r.Peers, &a, rule)
-				}
+				a := c.v.portAtom(name, n)
+				rule.PortLo, rule.PortHi = n, n
+				rules = c.appendPeers(rules, namespace, r.Peers, &a, rule)
 			}
 		}
 	}

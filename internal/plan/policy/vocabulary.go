@@ -46,13 +46,34 @@ type portName struct {
 	name     string
 }
 
+// interner numbers atoms by their canonical keys.
+type interner struct {
+	keys  []string
+	index map[string]atom
+}
+
+func newInterner() *interner { return &interner{index: map[string]atom{}} }
+
+// atom returns the atom with key.
+func (in *interner) atom(key string) atom {
+	a, ok := in.index[key]
+	if !ok {
+		a = atom(len(in.keys))
+		in.keys = append(in.keys, key)
+		in.index[key] = a
+	}
+	return a
+}
+
+// bloated says that it is time to begin anew: policies have come and gone.
+func (in *interner) bloated() bool { return len(in.keys) > 100_000 }
+
 // vocabulary is all that the policies of this node can say about peers. Equal
 // phrases of different policies are one atom.
 type vocabulary struct {
-	keys       []string // of each atom, canonical
-	index      map[string]atom
-	selections []*selection
-	blocks     []*block
+	*interner
+	selections map[atom]*selection
+	blocks     map[atom]*block
 	portNames  map[portName]bool
 	names      map[peerID]atom // what a peer of a policy means; see peerID
 }
@@ -65,8 +86,22 @@ type peerID struct {
 	peer      *model.PolicyPeer
 }
 
-func newVocabulary() *vocabulary {
-	return &vocabulary{index: map[string]atom{}, portNames: map[portName]bool{}, names: map[peerID]atom{}}
+func newVocabulary(in *interner) *vocabulary {
+	return &vocabulary{interner: in, selections: map[atom]*selection{}, blocks: map[atom]*block{},
+		portNames: map[portName]bool{}, names: map[peerID]atom{}}
+}
+
+// phrase is equal for vocabularies that ask the same of pods.
+func (v *vocabulary) phrase() string {
+	var parts []string
+	for a := range v.selections {
+		parts = append(parts, v.keys[a])
+	}
+	for n := range v.portNames {
+		parts = append(parts, portKey(n, 0))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "\n")
 }
 
 // addPolicy takes in the directions that p isolates; what it says about others
@@ -108,18 +143,12 @@ func (v *vocabulary) addPeer(namespace string, peer *model.PolicyPeer) {
 		}
 		slices.SortFunc(b.except, netip.Prefix.Compare)
 		b.except = slices.Compact(b.except)
-		var fresh bool
-		if b.atom, fresh = v.intern(blockKey(b)); fresh {
-			v.blocks = append(v.blocks, b)
-		}
-		v.names[id] = b.atom
+		b.atom = v.atom(blockKey(b))
+		v.blocks[b.atom], v.names[id] = b, b.atom
 	case peer.Pods != nil || peer.Namespaces != nil:
 		s := &selection{namespace: namespace, namespaces: peer.Namespaces, pods: peer.Pods}
-		var fresh bool
-		if s.atom, fresh = v.intern(selectionKey(s)); fresh {
-			v.selections = append(v.selections, s)
-		}
-		v.names[id] = s.atom
+		s.atom = v.atom(selectionKey(s))
+		v.selections[s.atom], v.names[id] = s, s.atom
 	}
 }
 
@@ -129,27 +158,9 @@ func (v *vocabulary) atomOf(namespace string, peer *model.PolicyPeer) (atom, boo
 	return a, ok
 }
 
-// intern returns the atom with key, and whether it is new.
-func (v *vocabulary) intern(key string) (atom, bool) {
-	if a, ok := v.index[key]; ok {
-		return a, false
-	}
-	a := atom(len(v.keys))
-	v.keys = append(v.keys, key)
-	v.index[key] = a
-	return a, true
-}
-
-// internPort returns the atom "the port called n is number on this peer".
-func (v *vocabulary) internPort(n portName, number uint16) atom {
-	a, _ := v.intern(portKey(n, number))
-	return a
-}
-
-// portAtom is internPort for an atom that may not exist.
-func (v *vocabulary) portAtom(n portName, number uint16) (atom, bool) {
-	a, ok := v.index[portKey(n, number)]
-	return a, ok
+// portAtom returns the atom "the port called n is number on this peer".
+func (v *vocabulary) portAtom(n portName, number uint16) atom {
+	return v.atom(portKey(n, number))
 }
 
 func portKey(n portName, number uint16) string {
