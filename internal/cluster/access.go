@@ -74,6 +74,10 @@ func (r Root) LoadImages(ctx context.Context, name string, files []string) ([]st
 	if err != nil {
 		return nil, err
 	}
+	return s.loadImages(ctx, files)
+}
+
+func (s *State) loadImages(ctx context.Context, files []string) ([]string, error) {
 	var mu sync.Mutex
 	var names []string
 	for _, file := range files {

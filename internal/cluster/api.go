@@ -100,10 +100,10 @@ func firstLine(data []byte) string {
 // object is the part of any object's metadata that we read.
 type object struct {
 	Metadata struct {
-		Name       string            `json:"name"`
-		Namespace  string            `json:"namespace"`
-		Generation int64             `json:"generation"`
-		Labels     map[string]string `json:"labels"`
+		Name        string            `json:"name"`
+		Namespace   string            `json:"namespace"`
+		Generation  int64             `json:"generation"`
+		Annotations map[string]string `json:"annotations"`
 	} `json:"metadata"`
 }
 
@@ -154,15 +154,18 @@ type workload struct {
 	object
 	Kind string `json:"-"`
 	Spec struct {
-		Replicas *int `json:"replicas"`
+		Replicas *int   `json:"replicas"`
+		Template object `json:"template"`
 	} `json:"spec"`
 	Status struct {
 		ObservedGeneration int64 `json:"observedGeneration"`
 		// DaemonSet
 		Desired int `json:"desiredNumberScheduled"`
 		Ready   int `json:"numberReady"`
+		Updated int `json:"updatedNumberScheduled"`
 		// Deployment
-		ReadyReplicas int `json:"readyReplicas"`
+		ReadyReplicas   int `json:"readyReplicas"`
+		UpdatedReplicas int `json:"updatedReplicas"`
 	} `json:"status"`
 }
 
@@ -178,8 +181,8 @@ func (w *workload) counts() (ready, want int) {
 	return w.Status.ReadyReplicas, want
 }
 
-// done reports whether the controller has seen the workload and all its pods
-// are ready.
+// done reports whether the controller has seen the workload, and all its pods
+// are of its latest version and ready.
 func (w *workload) done(nodes int) bool {
 	ready, want := w.counts()
 	if w.Status.ObservedGeneration < w.Metadata.Generation {
@@ -188,7 +191,7 @@ func (w *workload) done(nodes int) bool {
 	if w.Kind == "DaemonSet" && want == 0 && nodes > 0 {
 		return false // not counted yet: every node has ours
 	}
-	return ready >= want
+	return ready >= want && w.Status.Updated+w.Status.UpdatedReplicas >= want
 }
 
 // fairway returns Fairway's own workloads.

@@ -11,10 +11,15 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// imageAnnotation on a workload's pods says which build of Fairway they are to
+// run. The image's name stays the same from build to build; by this an `up`
+// with a new build replaces the pods.
+const imageAnnotation = registry + "image"
+
 // install applies Fairway's manifest, the same as on any cluster, with the
 // values of this one in its ConfigMap.
-func (s *State) install(ctx context.Context, client *api) error {
-	objects, err := s.manifest(deploy.Manifest)
+func (s *State) install(ctx context.Context, client *api, digest string) error {
+	objects, err := s.manifest(deploy.Manifest, digest)
 	if err != nil {
 		return err
 	}
@@ -39,8 +44,9 @@ func (s *State) settings() map[string]any {
 }
 
 // manifest returns the manifest's objects, with this cluster's values in them:
-// the data of each "fairway-config", and the address of the DNS Service.
-func (s *State) manifest(in []byte) ([]map[string]any, error) {
+// the data of each "fairway-config", the address of the DNS Service, and the
+// digest of the image.
+func (s *State) manifest(in []byte, digest string) ([]map[string]any, error) {
 	var out []map[string]any
 	for i, doc := range bytes.Split(in, []byte("\n---")) {
 		var obj map[string]any
@@ -58,12 +64,29 @@ func (s *State) manifest(in []byte) ([]map[string]any, error) {
 				spec["clusterIP"] = s.plan.DNS().String()
 			}
 		}
+		if obj["kind"] == "DaemonSet" || obj["kind"] == "Deployment" {
+			annotate(obj, digest)
+		}
 		out = append(out, obj)
 	}
 	if len(out) == 0 {
 		return nil, errors.New("deploy/fairway.yaml holds no object")
 	}
 	return out, nil
+}
+
+// annotate sets the imageAnnotation of a workload's pods.
+func annotate(workload map[string]any, digest string) {
+	at := workload
+	for _, key := range []string{"spec", "template", "metadata", "annotations"} {
+		next, ok := at[key].(map[string]any)
+		if !ok {
+			next = map[string]any{}
+			at[key] = next
+		}
+		at = next
+	}
+	at[imageAnnotation] = digest
 }
 
 // fairwayImage is the name under which the manifest asks for our image.

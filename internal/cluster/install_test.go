@@ -14,11 +14,11 @@ func TestManifestTakesSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &State{plan: plan}
-	objects, err := s.manifest(deploy.Manifest)
+	objects, err := s.manifest(deploy.Manifest, "sha256:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	configs, dns := 0, ""
+	configs, workloads, dns := 0, 0, ""
 	for _, obj := range objects {
 		meta := obj["metadata"].(map[string]any)
 		switch obj["kind"] {
@@ -33,14 +33,20 @@ func TestManifestTakesSettings(t *testing.T) {
 					t.Errorf("ConfigMap in %v: %s is %v, want %s", meta["namespace"], key, data[key], want)
 				}
 			}
+		case "DaemonSet", "Deployment":
+			workloads++
+			template := obj["spec"].(map[string]any)["template"].(map[string]any)
+			if got := template["metadata"].(map[string]any)["annotations"].(map[string]any)[imageAnnotation]; got != "sha256:1" {
+				t.Errorf("%v %v: image annotation %v", obj["kind"], meta["name"], got)
+			}
 		case "Service":
 			if meta["namespace"] == "kube-system" {
 				dns, _ = obj["spec"].(map[string]any)["clusterIP"].(string)
 			}
 		}
 	}
-	if configs == 0 {
-		t.Error("the manifest has no ConfigMap fairway-config")
+	if configs == 0 || workloads == 0 {
+		t.Errorf("the manifest has %d ConfigMaps fairway-config, %d workloads", configs, workloads)
 	}
 	if dns != "10.96.0.10" {
 		t.Errorf("the DNS Service has cluster address %q, want 10.96.0.10", dns)
@@ -51,7 +57,7 @@ func TestManifestTakesSettings(t *testing.T) {
 }
 
 func TestManifestRejectsNothing(t *testing.T) {
-	if _, err := new(State).manifest([]byte("# nothing\n")); err == nil {
+	if _, err := new(State).manifest([]byte("# nothing\n"), ""); err == nil {
 		t.Error("an empty manifest is installed without a word")
 	}
 }

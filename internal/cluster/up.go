@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -30,51 +30,96 @@ type UpOptions struct {
 // Up brings the cluster to the state "running", from whatever state it is in,
 // and reports whether that took any change.
 func (r Root) Up(ctx context.Context, opt UpOptions) (changed bool, err error) {
-	p := opt.Progress
 	unlock, err := r.Lock(opt.Name)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-
 	s, err := r.findOrCreate(opt)
 	if err != nil {
 		return false, err
 	}
-	if s.healthy(ctx, opt.Bare) {
-		return false, s.mergeKubeconfig(opt.Kubeconfig)
+	u := &up{Root: r, State: s, opt: opt}
+	if u.tools, err = findTools(); err != nil {
+		return false, err
 	}
-	var tools string
-	var client *api
-	phases := []struct {
-		name string
-		do   func() error
-	}{
-		{"check the machine", func() error { tools, err = r.check(s); return err }},
-		{"clear what is left", func() error { return s.clear(ctx) }},
-		{"prepare nodes and images", func() error { return s.prepareAll(tools) }},
-		{"start nodes", func() error { return s.start(ctx) }},
-		{"API server answers", func() error {
-			if client, err = s.awaitAPI(ctx); err != nil {
-				return err
-			}
-			return s.mergeKubeconfig(opt.Kubeconfig) // what fails from here on can be looked into
-		}},
-		{"install Fairway", func() error { return s.install(ctx, client) }},
-		{"nodes register", func() error { return s.awaitNodes(ctx, client, false) }},
-		{"nodes are ready", func() error { return s.awaitNodes(ctx, client, true) }},
-		{"Fairway is ready", func() error { return s.awaitFairway(ctx, client) }},
-	}
-	needsFairway := []string{"install Fairway", "nodes are ready", "Fairway is ready"}
-	for _, phase := range phases {
-		if opt.Bare && slices.Contains(needsFairway, phase.name) {
-			continue
+	if s.supervised() && s.machine().Connected() {
+		if u.healthy(ctx) {
+			return false, s.mergeKubeconfig(opt.Kubeconfig)
 		}
-		if err := p.run(phase.name, phase.do); err != nil {
-			return true, s.explain(phase.name, err)
+		err := u.settle(ctx)
+		if err == nil || ctx.Err() != nil {
+			return true, err
+		}
+		opt.Progress.Say("It does not come good: %v.\nStarting its processes anew.", err)
+	}
+	return true, u.phases(ctx, append(u.boot(), u.furnish()...))
+}
+
+// up is one run of Up.
+type up struct {
+	Root
+	*State
+	opt    UpOptions
+	tools  string
+	client *api
+	digest string // of Fairway's image
+}
+
+type phase struct {
+	name string
+	do   func(context.Context) error
+}
+
+// boot lists the phases that lead from any state to an API server that answers.
+func (u *up) boot() []phase {
+	return []phase{
+		{"check the machine", func(context.Context) error { return u.check() }},
+		{"clear what is left", func(context.Context) error { return u.clear() }},
+		{"prepare nodes and images", func(context.Context) error { return u.prepareAll() }},
+		{"start nodes", u.start},
+		{"API server answers", u.awaitAPI},
+	}
+}
+
+// furnish lists the phases that make a usable cluster of one whose API server
+// answers. All of them may be repeated.
+func (u *up) furnish() []phase {
+	register := phase{"nodes register", u.awaitRegistered}
+	if u.opt.Bare {
+		return []phase{register}
+	}
+	return []phase{
+		{"install Fairway", func(ctx context.Context) error { return u.install(ctx, u.client, u.digest) }},
+		register,
+		{"nodes are ready", u.awaitReady},
+		{"Fairway is ready", u.awaitFairway},
+	}
+}
+
+// settle brings a cluster whose processes run to where it should be, without
+// ending them: components may be about to be restarted by their node's init,
+// Fairway may be of an older build, or not installed.
+func (u *up) settle(ctx context.Context) error {
+	const patience = time.Minute
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %s", patience))
+	defer cancel()
+	list := []phase{{"API server answers", u.awaitAPI}}
+	if !u.opt.Bare {
+		list = append(list, phase{"load images", u.refreshImages})
+	}
+	return u.phases(ctx, append(list, u.furnish()...))
+}
+
+// phases performs a list of phases and stores their times.
+func (u *up) phases(ctx context.Context, list []phase) error {
+	p := u.opt.Progress
+	for _, phase := range list {
+		if err := p.run(phase.name, func() error { return phase.do(ctx) }); err != nil {
+			return u.explain(phase.name, err)
 		}
 	}
-	return true, writeJSON(s.path("up.json"), map[string]any{"phases": p.Phases, "ms": p.Total().Milliseconds()}, 0o644)
+	return writeJSON(u.path("up.json"), map[string]any{"phases": p.Phases, "ms": p.Total().Milliseconds()}, 0o644)
 }
 
 // findOrCreate loads the cluster's state, or makes it.
@@ -104,50 +149,55 @@ func (r Root) findOrCreate(opt UpOptions) (*State, error) {
 	return s, nil
 }
 
-// healthy reports whether there is nothing to do: every process lives, the API
-// server is ready, and so is every node.
-func (s *State) healthy(ctx context.Context, bare bool) bool {
-	if !s.supervised() || !s.machine().Connected() {
-		return false
-	}
-	client, err := s.newAPI()
+// healthy reports whether there is nothing to do: the API server is ready, and
+// so are every node and every workload of Fairway, of this very build.
+func (u *up) healthy(ctx context.Context) bool {
+	client, err := u.newAPI()
 	if err != nil || !client.ready(ctx) {
 		return false
-	}
-	if bare {
-		return true
 	}
 	nodes, err := client.nodes(ctx)
 	if err != nil {
 		return false
 	}
-	for _, name := range s.nodeNames() {
-		if n := nodes[name]; n == nil {
-			return false
-		} else if ok, _ := n.ready(); !ok {
+	for _, name := range u.nodeNames() {
+		n := nodes[name]
+		if n == nil {
 			return false
 		}
+		if ok, _ := n.ready(); !ok && !u.opt.Bare {
+			return false
+		}
+	}
+	if u.opt.Bare {
+		return true
+	}
+	digest, err := u.writeBuiltin(u.tools)
+	if err != nil {
+		return false
 	}
 	list, err := client.fairway(ctx)
 	if err != nil || len(list) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(list, func(w *workload) bool { return !w.done(len(nodes)) })
+	return !slices.ContainsFunc(list, func(w *workload) bool {
+		return !w.done(len(nodes)) || w.Spec.Template.Metadata.Annotations[imageAnnotation] != digest
+	})
 }
 
 // check runs the doctor's checks and stops at what would surely fail.
-func (r Root) check(s *State) (tools string, err error) {
-	for _, c := range r.Examine(s) {
+func (u *up) check() error {
+	for _, c := range u.Examine(u.State) {
 		if c.Level == Fail {
-			return "", cli.Hint(fmt.Errorf("%s: %s", c.Name, c.Message), c.Fix)
+			return cli.Hint(fmt.Errorf("%s: %s", c.Name, c.Message), c.Fix)
 		}
 	}
-	return findTools()
+	return nil
 }
 
 // clear ends what still runs of the cluster and removes what only made sense
 // while it ran. Objects, images and volumes stay.
-func (s *State) clear(ctx context.Context) error {
+func (s *State) clear() error {
 	hs, err := hierarchies()
 	if err != nil {
 		return err
@@ -163,73 +213,91 @@ func (s *State) clear(ctx context.Context) error {
 }
 
 // prepareAll writes certificates, node directories and images.
-func (s *State) prepareAll(tools string) error {
+func (u *up) prepareAll() error {
 	var t tasks
-	t.do(func() error { return s.prepare(tools, time.Now()) })
-	t.do(func() error { return s.writeBuiltin(tools) })
+	t.do(func() error { return u.prepare(u.tools, time.Now()) })
+	t.do(func() (err error) { u.digest, err = u.writeBuiltin(u.tools); return err })
 	return t.wait()
 }
 
+// refreshImages gives running nodes the images of this build.
+func (u *up) refreshImages(ctx context.Context) (err error) {
+	if u.digest, err = u.writeBuiltin(u.tools); err != nil {
+		return err
+	}
+	_, err = u.State.loadImages(ctx, []string{u.builtinFile()})
+	return err
+}
+
 // start starts the supervisor, and with it all nodes, and connects the machine.
-func (s *State) start(ctx context.Context) error {
-	pid, err := s.startSupervisor(ctx)
+func (u *up) start(ctx context.Context) error {
+	pid, err := u.startSupervisor(ctx)
 	if err != nil {
 		return err
 	}
-	return s.machine().Connect(pid)
+	return u.machine().Connect(pid)
 }
 
-func (s *State) awaitAPI(ctx context.Context) (*api, error) {
-	client, err := s.newAPI()
-	if err != nil {
-		return nil, err
-	}
-	return client, s.await(ctx, func() (bool, string) { return client.ready(ctx), "the API server does not answer" })
-}
-
-// awaitNodes waits until all nodes have registered, and then labels them, or
-// until all are ready.
-func (s *State) awaitNodes(ctx context.Context, client *api, ready bool) error {
-	err := s.await(ctx, func() (bool, string) {
-		nodes, err := client.nodes(ctx)
-		if err != nil {
-			return false, err.Error()
-		}
-		for _, name := range s.nodeNames() {
-			n := nodes[name]
-			if n == nil {
-				return false, "node " + name + " has not registered"
-			}
-			if ok, why := n.ready(); ready && !ok {
-				return false, fmt.Sprintf("node %s is not ready: %s", name, why)
-			}
-		}
-		return true, ""
-	})
-	if err != nil || ready {
+func (u *up) awaitAPI(ctx context.Context) (err error) {
+	if u.client, err = u.newAPI(); err != nil {
 		return err
 	}
-	for _, n := range s.Config.Nodes {
+	err = u.await(ctx, func() (bool, string) { return u.client.ready(ctx), "the API server does not answer" })
+	if err != nil {
+		return err
+	}
+	return u.mergeKubeconfig(u.opt.Kubeconfig) // what fails from here on can be looked into
+}
+
+// awaitRegistered waits until all nodes have registered, and labels them.
+func (u *up) awaitRegistered(ctx context.Context) error {
+	err := u.awaitNodes(ctx, func(*nodeObject) (bool, string) { return true, "" })
+	if err != nil {
+		return err
+	}
+	for _, n := range u.Config.Nodes {
 		// A kubelet may not give itself a role (NodeRestriction).
 		labels := map[string]string{"node-role.kubernetes.io/" + n.Role: ""}
-		for k, v := range n.Labels {
-			labels[k] = v
-		}
-		if err := client.merge(ctx, "/api/v1/nodes/"+n.Name, map[string]any{"metadata": map[string]any{"labels": labels}}); err != nil {
+		maps.Copy(labels, n.Labels)
+		if err := u.client.merge(ctx, "/api/v1/nodes/"+n.Name, map[string]any{"metadata": map[string]any{"labels": labels}}); err != nil {
 			return fmt.Errorf("label node %s: %w", n.Name, err)
 		}
 	}
 	return nil
 }
 
-func (s *State) awaitFairway(ctx context.Context, client *api) error {
-	return s.await(ctx, func() (bool, string) {
-		list, err := client.fairway(ctx)
+func (u *up) awaitReady(ctx context.Context) error {
+	return u.awaitNodes(ctx, (*nodeObject).ready)
+}
+
+// awaitNodes waits until every node exists and is as wanted.
+func (u *up) awaitNodes(ctx context.Context, wanted func(*nodeObject) (bool, string)) error {
+	return u.await(ctx, func() (bool, string) {
+		nodes, err := u.client.nodes(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, name := range u.nodeNames() {
+			n := nodes[name]
+			if n == nil {
+				return false, "node " + name + " has not registered"
+			}
+			if ok, why := wanted(n); !ok {
+				return false, fmt.Sprintf("node %s is not ready: %s", name, why)
+			}
+		}
+		return true, ""
+	})
+}
+
+func (u *up) awaitFairway(ctx context.Context) error {
+	return u.await(ctx, func() (bool, string) {
+		list, err := u.client.fairway(ctx)
 		if err != nil {
 			return false, err.Error()
 		}
 		for _, w := range list {
-			if !w.done(len(s.Config.Nodes)) {
+			if !w.done(len(u.Config.Nodes)) {
 				ready, want := w.counts()
 				return false, fmt.Sprintf("%s %s/%s: %d of %d pods are ready", w.Kind, w.Metadata.Namespace, w.Metadata.Name, ready, want)
 			}
@@ -276,7 +344,7 @@ func (s *State) broken() error {
 			continue // it has not started any
 		}
 		for _, c := range stats {
-			if c.Exit != "" && !c.Done && c.Starts >= hopeless {
+			if c.PID == 0 && !c.Done && c.Starts >= hopeless {
 				return fmt.Errorf("%s on node %s ended %d times: %s", c.Name, n, c.Starts, c.Exit)
 			}
 		}
@@ -309,12 +377,4 @@ func (s *State) mergeKubeconfig(t kubeconfig.Target) error {
 	}
 	s.Kubeconfigs = append(s.Kubeconfigs, path)
 	return s.save()
-}
-
-// removeFile removes a file that may be missing.
-func removeFile(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -61,8 +61,8 @@ const (
 	typeLayer = "application/vnd.oci.image.layer.v1.tar"
 )
 
-// Write writes an archive of the images to w.
-func Write(w io.Writer, images ...Image) error {
+// Write writes an archive of the images to w and returns the digest of each.
+func Write(w io.Writer, images ...Image) (digests []string, err error) {
 	tw := tar.NewWriter(w)
 	a := archive{tw: tw, done: map[string]bool{}}
 	var index struct {
@@ -74,21 +74,22 @@ func Write(w io.Writer, images ...Image) error {
 	for _, img := range images {
 		d, err := a.image(img)
 		if err != nil {
-			return fmt.Errorf("write image %s: %w", img.Name, err)
+			return nil, fmt.Errorf("write image %s: %w", img.Name, err)
 		}
 		index.Manifests = append(index.Manifests, d)
+		digests = append(digests, d.Digest)
 	}
 	if err := a.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
-		return err
+		return nil, err
 	}
 	data, err := json.Marshal(index)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.file("index.json", data); err != nil {
-		return err
+		return nil, err
 	}
-	return tw.Close()
+	return digests, tw.Close()
 }
 
 // archive is a layout being written.

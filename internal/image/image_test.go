@@ -37,8 +37,9 @@ func read(t *testing.T, data []byte) (map[string][]byte, map[string]*tar.Header)
 func archiveOf(t *testing.T, images ...Image) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := Write(&b, images...); err != nil {
-		t.Fatal(err)
+	digests, err := Write(&b, images...)
+	if err != nil || len(digests) != len(images) {
+		t.Fatalf("%d images: digests %v, %v", len(images), digests, err)
 	}
 	return b.Bytes()
 }
@@ -123,7 +124,7 @@ func TestWriteIsDeterministic(t *testing.T) {
 }
 
 func TestWriteMissingFile(t *testing.T) {
-	err := Write(io.Discard, Image{Name: "fairway.dev/x:v1", Files: []File{{Path: "/x", Source: "/does/not/exist"}}})
+	_, err := Write(io.Discard, Image{Name: "fairway.dev/x:v1", Files: []File{{Path: "/x", Source: "/does/not/exist"}}})
 	if err == nil || !strings.Contains(err.Error(), "fairway.dev/x:v1") {
 		t.Errorf("error %v, want one that names the image", err)
 	}
