@@ -113,14 +113,58 @@ func (d *Datapath) Close() error {
 	return d.objs.Close()
 }
 
-// Uninstall detaches everything below dir and removes it: the node is without
-// Services and policy afterwards.
-func Uninstall(dir string) error {
-	// Links first, so that no program is left with maps that nobody can reach.
-	for _, part := range []string{"links", "maps"} {
-		if err := os.RemoveAll(filepath.Join(dir, layout, part)); err != nil {
+// removeOldLayouts detaches the programs of other versions, once this one is
+// complete. Until then both run, and what the one has translated is no Service
+// to the other.
+func (d *Datapath) removeOldLayouts() error {
+	dirs, err := layouts(d.o.Dir)
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if dir == d.dir() {
+			continue
+		}
+		d.log.Info("removing the datapath of another version", "dir", dir)
+		if err := unpin(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layouts lists the directories of all versions below dir, which may be the
+// root of a bpffs with files of the kernel's own.
+func layouts(dir string) ([]string, error) {
+	dirs, err := filepath.Glob(filepath.Join(dir, "v[0-9]*"))
+	if err != nil {
+		return nil, fmt.Errorf("list layouts: %w", err)
+	}
+	return dirs, nil
+}
+
+// unpin removes one layout: links first, so that no program is left with maps
+// that nobody can reach.
+func unpin(dir string) error {
+	for _, part := range []string{"links", "maps", ""} {
+		if err := os.RemoveAll(filepath.Join(dir, part)); err != nil {
 			return fmt.Errorf("unpin: %w", err)
 		}
 	}
-	return os.RemoveAll(dir)
+	return nil
+}
+
+// Uninstall detaches everything below dir and removes it, but for dir itself:
+// the node is without Services and policy afterwards.
+func Uninstall(dir string) error {
+	dirs, err := layouts(dir)
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		if err := unpin(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }

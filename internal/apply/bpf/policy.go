@@ -193,6 +193,9 @@ func (a *appliedPolicy) openPods(plan *policy.Plan) error {
 func (a *appliedPolicy) openPod(p *pod, pp *policy.PodPolicy) error {
 	v := p.value
 	v.Ingress, v.Egress = a.setID(pp.Ingress), a.setID(pp.Egress)
+	if v == p.value {
+		return nil
+	}
 	return a.d.writePod(p, v)
 }
 

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -115,4 +116,32 @@ func TestLinkGone(t *testing.T) {
 	if len(pods) != 1 || pods[0].IfIndex != w.a1.Index {
 		t.Errorf("pods: %+v, want a1 alone", pods)
 	}
+}
+
+// After an upgrade the old version goes once the new one is complete; after
+// Uninstall there is nothing.
+func TestLayouts(t *testing.T) {
+	w := newWorld(t)
+	dp := w.node1.dp
+	w.set(web("web", "10.96.0.1"), w.b1.IPs[0])
+	w.must(dp.Close())
+	w.must(os.Rename(w.node1.dir+"/"+layout, w.node1.dir+"/v0"))
+	w.node1.open()
+	w.openPods()
+	w.ask(w.a1.NS, w.node1.cgroup, "tcp", "10.96.0.1:80") // by the old one
+	w.set(web("web", "10.96.0.1"), w.b1.IPs[0])
+	w.must(w.node1.dp.PruneServices(t.Context()))
+	if _, err := os.Stat(w.node1.dir + "/v0"); err == nil {
+		t.Error("the old layout is still there")
+	}
+	w.ask(w.a1.NS, w.node1.cgroup, "tcp", "10.96.0.1:80")
+	w.must(w.node1.dp.Close())
+	w.must(Uninstall(w.node1.dir))
+	// The kernel lets go of links in its own time.
+	for deadline := time.Now().Add(2 * time.Second); reaches(w.a1.NS, w.node1.cgroup, "tcp", "10.96.0.1:80"); {
+		if time.Now().After(deadline) {
+			t.Fatal("a Service answers after Uninstall")
+		}
+	}
+	w.ask(w.a2.NS, w.node1.cgroup, "tcp", w.a1.IPs[0].String()+":8080")
 }

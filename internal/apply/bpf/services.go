@@ -378,7 +378,7 @@ func (d *Datapath) PruneServices(ctx context.Context) error {
 	}
 	s.ids.condemnUnused()
 	s.sets.condemnUnused()
-	return nil
+	return d.removeOldLayouts()
 }
 
 // bury removes what nothing points at any more.
