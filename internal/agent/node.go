@@ -190,7 +190,7 @@ func hasIPv6(cidrs []netip.Prefix) bool {
 type podLinks struct{ datapath *bpf.Datapath }
 
 func (p podLinks) Attach(rec server.Record) error {
-	return p.datapath.AttachPod(bpf.PodLink{Pod: rec.Pod, IfIndex: rec.IfIndex, IPs: rec.IPs})
+	return p.datapath.AttachPod(bpf.PodLink{Pod: rec.Pod, UID: rec.UID, IfIndex: rec.IfIndex, IPs: rec.IPs})
 }
 
 func (p podLinks) Detach(rec server.Record) error { return p.datapath.DetachPod(rec.IfIndex) }

@@ -234,10 +234,19 @@ func recordOf(r *cni.Request) Record {
 	return Record{
 		Attachment: cni.Attachment{ContainerID: r.ContainerID, IfName: r.IfName},
 		Pod:        model.Name{Namespace: r.Arg("K8S_POD_NAMESPACE"), Name: r.Arg("K8S_POD_NAME")},
-		UID:        r.Arg("K8S_POD_UID"),
+		UID:        uidOf(r.Arg("K8S_POD_UID")),
 		Host:       netdev.HostName(r.ContainerID, r.IfName),
 		Created:    time.Now().UTC(),
 	}
+}
+
+// uidOf returns the UID that the pod has in the API, "" if it is not known: a
+// static pod has a hash of its manifest here and its mirror's UID there.
+func uidOf(arg string) string {
+	if len(arg) != len("00000000-0000-0000-0000-000000000000") {
+		return ""
+	}
+	return arg
 }
 
 func (s *Server) veth(rec Record) netdev.Veth {

@@ -146,9 +146,14 @@ func thread(t *testing.T, f func() error) {
 func request(command, id string) *cni.Request {
 	return &cni.Request{
 		Command: command, ContainerID: id, IfName: "eth0", Netns: "/run/netns/" + id,
-		Args:   "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=pod-" + id + ";K8S_POD_UID=uid-" + id,
+		Args:   "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=pod-" + id + ";K8S_POD_UID=" + uid(id),
 		Config: []byte(`{"cniVersion":"1.1.0","name":"fairway","type":"fairway-cni"}`),
 	}
+}
+
+// uid is one in the form of the API's.
+func uid(id string) string {
+	return fmt.Sprintf("00000000-0000-0000-0000-%012x", len(id)*251+int(id[0]))
 }
 
 func add(t *testing.T, s *Server, id string, ns *os.File) netip.Addr {
@@ -171,31 +176,7 @@ func TestPodsReachEachOther(t *testing.T) {
 			s := newServer(t, t.TempDir(), newKernel(t), cidr)
 			a, b := newPod(t), newPod(t)
 			ipA, ipB := add(t, s, "a", a), add(t, s, "b", b)
-			var l net.Listener
-			within(t, b, func() (err error) { l, err = net.Listen("tcp", netip.AddrPortFrom(ipB, 80).String()); return })
-			defer l.Close()
-			from := make(chan string, 2)
-			go func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					from <- c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().String()
-					c.Close()
-				}
-			}()
-			dial := func() error {
-				c, err := net.DialTimeout("tcp", l.Addr().String(), 2*time.Second)
-				if err == nil {
-					c.Close()
-				}
-				return err
-			}
-			within(t, a, dial)
-			if got := <-from; got != ipA.String() {
-				t.Errorf("pod b sees %s, want pod a's %v", got, ipA)
-			}
+			listenAndDial(t, a, b, ipA, ipB)
 			if err := s.Check(request(cni.Check, "a"), a); err != nil {
 				t.Errorf("CHECK: %v", err)
 			}
@@ -210,6 +191,34 @@ func TestPodsReachEachOther(t *testing.T) {
 				return err
 			})
 		})
+	}
+}
+
+// listenAndDial checks that a reaches b, and that b sees a's address.
+func listenAndDial(t *testing.T, a, b *os.File, ipA, ipB netip.Addr) {
+	t.Helper()
+	var l net.Listener
+	within(t, b, func() (err error) { l, err = net.Listen("tcp", netip.AddrPortFrom(ipB, 80).String()); return })
+	defer l.Close()
+	from := make(chan string, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			from <- err.Error()
+			return
+		}
+		from <- c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().String()
+		c.Close()
+	}()
+	within(t, a, func() error {
+		c, err := net.DialTimeout("tcp", l.Addr().String(), 2*time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+	if got := <-from; got != ipA.String() {
+		t.Errorf("pod b sees %s, want pod a's %v", got, ipA)
 	}
 }
 
@@ -235,7 +244,7 @@ func TestRestart(t *testing.T) {
 		t.Errorf("the datapath has %v after the restart, want one pod", k2.pods)
 	}
 	recs := s2.Records()
-	if len(recs) != 1 || recs[0].IPs[0] != ipStay || recs[0].UID != "uid-stay" {
+	if len(recs) != 1 || recs[0].IPs[0] != ipStay || recs[0].UID != uid("stay") {
 		t.Fatalf("records %+v, want that of the pod that stayed", recs)
 	}
 	if used := s2.pool.Used(); len(used) != 1 || used[0] != ipStay {
