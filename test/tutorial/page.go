@@ -73,7 +73,7 @@ func (s *Step) readComment() error {
 }
 
 // readers are the commands that change nothing and may be repeated.
-var readers = regexp.MustCompile(`^((bin/)?kubectl (-n \S+ )?(get|describe|exec|logs|wait|rollout status)|curl|bash)\b`)
+var readers = regexp.MustCompile(`^((bin/)?kubectl (-n \S+ )?(get|describe|exec|logs|wait|rollout status)|curl|bash|ask|all)\b`)
 
 // Reads reports whether the command may be repeated. One that goes on in the
 // background may not.

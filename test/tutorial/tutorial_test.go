@@ -15,7 +15,7 @@ import (
 // it, and then what a page cannot show well.
 func TestTutorial(t *testing.T) {
 	c := startCluster(t, "tutorial")
-	for _, page := range []string{"docs/tutorial.md", "docs/services.md"} {
+	for _, page := range []string{"docs/tutorial.md", "docs/services.md", "docs/ingress.md", "docs/policy.md"} {
 		t.Run(page, func(t *testing.T) { c.page(t, page, func(Step) bool { return true }) })
 	}
 	t.Run("spread", c.testSpread)
