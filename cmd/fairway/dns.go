@@ -22,6 +22,17 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	listen := fs.String("listen", ":53", "answer on these `ADDRS`, separated by commas, over UDP and TCP")
 	health := fs.String("health", ":8181", "serve /livez, /readyz and /metrics on `ADDR`")
 	upstream := fs.String("upstream", "", "forward other names to these `SERVERS`, separated by commas, instead of those of --resolv-conf")
+	var stubs []forward.Stub
+	fs.Func("stub", "ask the servers of `DOMAIN=SERVERS` for names in DOMAIN; may be given again", func(s string) (err error) {
+		domain, servers, ok := strings.Cut(s, "=")
+		if !ok || domain == "" {
+			return fmt.Errorf("want DOMAIN=SERVER,…")
+		}
+		stub := forward.Stub{Domain: domain}
+		stub.Servers, err = forward.ParseServers(servers)
+		stubs = append(stubs, stub)
+		return err
+	})
 	resolvConf := fs.String("resolv-conf", "/etc/resolv.conf", "take the servers for other names from `FILE`")
 	ttl := fs.Uint("ttl", 5, "TTL of cluster names in `SECONDS`")
 	var manifests []string
@@ -44,7 +55,7 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	if *ttl > 3600 {
 		return cli.Hint(fmt.Errorf("ttl %d: more than an hour", *ttl), "give --ttl a number of seconds up to 3600")
 	}
-	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env), Manifests: append(manifests, more...)}
+	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env), Manifests: append(manifests, more...), Stubs: stubs}
 	if o.Listen, err = listenAddrs(*listen); err != nil {
 		return cli.Hint(err, "give --listen ADDRESS:PORT or :PORT")
 	}
@@ -81,15 +92,7 @@ func listenAddrs(s string) ([]netip.AddrPort, error) {
 // file means none.
 func upstreamServers(flag, resolvConf string) ([]netip.AddrPort, error) {
 	if flag != "" {
-		var out []netip.AddrPort
-		for _, f := range strings.Split(flag, ",") {
-			a, err := forward.ParseServer(f)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, a)
-		}
-		return out, nil
+		return forward.ParseServers(flag)
 	}
 	file, err := os.Open(resolvConf)
 	if os.IsNotExist(err) {

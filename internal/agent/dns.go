@@ -32,6 +32,7 @@ type DNSOptions struct {
 	Manifests []string // files and directories to read instead of watching Rest's API server
 	Listen    []netip.AddrPort
 	Upstreams []netip.AddrPort // for names that are not the cluster's; those that are this server itself are left out
+	Stubs     []forward.Stub   // domains that are asked elsewhere
 	TTL       uint32           // of cluster names
 	Health    string           // address of /livez, /readyz and /metrics; "": none
 	LameDuck  time.Duration    // how long to answer on after being told to end, while clients learn to go elsewhere
@@ -51,11 +52,14 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 	if err != nil {
 		return err
 	}
-	upstreams, err := withoutSelf(o)
+	upstreams, stubs, err := withoutSelf(o)
 	if err != nil {
 		return err
 	}
-	fwd := forward.New(forward.Options{Upstreams: upstreams, Log: o.Log})
+	fwd, err := forward.New(forward.Options{Upstreams: upstreams, Stubs: stubs, Log: o.Log})
+	if err != nil {
+		return err
+	}
 	server, err := dns.New(dns.Options{Zone: x, Upstream: fwd, Listen: o.Listen, Log: o.Log})
 	if err != nil {
 		return err
@@ -138,10 +142,10 @@ func feedZone(ctx context.Context, store *state.Store, x *index.Index, log *slog
 
 // withoutSelf drops upstreams that are this server: a question sent there
 // would come back for ever.
-func withoutSelf(o DNSOptions) ([]netip.AddrPort, error) {
+func withoutSelf(o DNSOptions) (upstreams []netip.AddrPort, stubs []forward.Stub, err error) {
 	ifaces, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil, fmt.Errorf("list this machine's addresses: %w", err)
+		return nil, nil, fmt.Errorf("list this machine's addresses: %w", err)
 	}
 	var local []netip.Addr
 	for _, a := range ifaces {
@@ -149,19 +153,25 @@ func withoutSelf(o DNSOptions) ([]netip.AddrPort, error) {
 			local = append(local, p.Addr())
 		}
 	}
-	ask := o.Upstreams
-	for _, listen := range o.Listen {
-		var self []netip.AddrPort
-		ask, self = forward.Own(ask, listen, addrList(o.Config.DNSIP), local)
-		for _, s := range self {
-			o.Log.Warn("upstream left out: it is this server itself", "upstream", s,
-				"fix", "let the node's kubelet use a resolv.conf with real servers (resolvConf: /run/systemd/resolve/resolv.conf), or give --upstream")
+	filter := func(servers []netip.AddrPort) []netip.AddrPort {
+		for _, listen := range o.Listen {
+			var self []netip.AddrPort
+			servers, self = forward.Own(servers, listen, addrList(o.Config.DNSIP), local)
+			for _, s := range self {
+				o.Log.Warn("upstream left out: it is this server itself", "upstream", s,
+					"fix", "let the node's kubelet use a resolv.conf with real servers (resolvConf: /run/systemd/resolve/resolv.conf), or give --upstream")
+			}
 		}
+		return servers
 	}
-	if len(ask) == 0 {
+	upstreams = filter(o.Upstreams)
+	for _, s := range o.Stubs {
+		stubs = append(stubs, forward.Stub{Domain: s.Domain, Servers: filter(s.Servers)})
+	}
+	if len(upstreams) == 0 {
 		o.Log.Warn("no upstream server: names outside the zone are answered by SERVFAIL", "zone", o.Config.ClusterDomain)
 	}
-	return ask, nil
+	return upstreams, stubs, nil
 }
 
 func addrList(a netip.Addr) []netip.Addr {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairway-net/fairway/internal/dns/forward"
 )
@@ -87,7 +88,13 @@ func dig(t *testing.T, addr netip.AddrPort, args ...string) []string {
 // TestAnswers asks every question over UDP and over TCP with BIND's client.
 func TestAnswers(t *testing.T) {
 	upstream := outsideWorld(t)
-	addr := start(t, Options{Zone: fill(t, cluster()), Upstream: forward.New(forward.Options{Upstreams: []netip.AddrPort{upstream.addr}, Log: quiet()})})
+	// The clock stands still, or the TTLs of cached answers would depend on the machine.
+	now := time.Now()
+	fwd, err := forward.New(forward.Options{Upstreams: []netip.AddrPort{upstream.addr}, Log: quiet(), Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := start(t, Options{Zone: fill(t, cluster()), Upstream: fwd})
 	for _, q := range readQuestions(t, "testdata/answers.txt") {
 		for _, proto := range []string{"+notcp", "+tcp"} {
 			t.Run(strings.Join(q.args, "_")+proto, func(t *testing.T) {

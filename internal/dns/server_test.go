@@ -21,7 +21,11 @@ import (
 )
 
 func forwarder(servers ...netip.AddrPort) *forward.Forwarder {
-	return forward.New(forward.Options{Upstreams: servers, Log: quiet()})
+	f, err := forward.New(forward.Options{Upstreams: servers, Log: quiet()})
+	if err != nil {
+		panic(err)
+	}
+	return f
 }
 
 // big is a zone with a headless Service of n endpoints.

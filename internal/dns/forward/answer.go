@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/dns/wire"
@@ -17,9 +18,11 @@ const (
 )
 
 // Answer is what upstream said, ready to be copied into replies to the same
-// question. It does not change.
+// question. It does not change, but for refreshing.
 type Answer struct {
-	Rcode  int
+	Rcode      int
+	refreshing atomic.Bool // a newer one is on its way
+
 	body   []byte   // the records, OPT left out; pointers into the question hold, it is as long in each reply
 	ttls   []uint16 // offsets in body
 	counts [3]uint16
@@ -82,6 +85,13 @@ func failure(now time.Time) *Answer {
 }
 
 func (a *Answer) fresh(now time.Time) bool { return now.Sub(a.stored) < a.ttl }
+
+// old says that the last tenth of a life has begun that is long enough for
+// asking again early to be worth it.
+func (a *Answer) old(now time.Time) bool {
+	return a.ttl >= 10*time.Second && now.Sub(a.stored) >= a.ttl-a.ttl/10
+}
+
 func (a *Answer) stale(now time.Time) bool {
 	return a.Rcode != wire.ServFail && now.Sub(a.stored) < a.ttl+staleFor
 }

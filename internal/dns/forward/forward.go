@@ -3,8 +3,10 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,7 @@ import (
 // Options of a Forwarder. Zero values mean the defaults given.
 type Options struct {
 	Upstreams []netip.AddrPort // asked in this order, as a resolver reads resolv.conf; none: every name fails at once
+	Stubs     []Stub           // domains that have servers of their own
 	Timeout   time.Duration    // of one upstream; 2 s
 	Total     time.Duration    // of a question; 5 s
 	InFlight  int              // questions under way; 1024
@@ -22,6 +25,13 @@ type Options struct {
 	Bytes     int              // of the cache; 16 MiB
 	Log       *slog.Logger
 	Now       func() time.Time // the clock; time.Now
+}
+
+// Stub is a domain whose names are asked of Servers and of nobody else. Of
+// several that a name is in, the longest counts.
+type Stub struct {
+	Domain  string // without a final dot
+	Servers []netip.AddrPort
 }
 
 // Errors of Resolve. All of them are SERVFAIL to the client.
@@ -32,13 +42,20 @@ var (
 
 // Forwarder asks upstreams. It is safe for use by many.
 type Forwarder struct {
-	o         Options
-	upstreams []*upstream
-	cache     *cache
-	stats     Stats
+	o      Options
+	routes []route // longest domain first; the last is the root
+	all    []*upstream
+	cache  *cache
+	stats  Stats
 
 	mu    sync.Mutex
 	calls map[string]*call
+}
+
+// route is where the names of one domain are asked.
+type route struct {
+	domain  []byte // wire form, lower case
+	servers []*upstream
 }
 
 // Stats counts outcomes.
@@ -46,6 +63,7 @@ type Stats struct {
 	Hits, Misses, Stale  atomic.Uint64 // of the cache
 	Joined               atomic.Uint64 // questions that waited for another client's
 	Asked, Failed, Timed atomic.Uint64 // questions to upstreams; of them without an answer; of these by timeout
+	Refreshed            atomic.Uint64 // questions asked again before the answer expired
 	Busy, NoUpstream     atomic.Uint64
 }
 
@@ -56,8 +74,8 @@ type call struct {
 	err    error
 }
 
-// New returns a Forwarder.
-func New(o Options) *Forwarder {
+// New returns a Forwarder. A stub whose domain is no name is an error.
+func New(o Options) (*Forwarder, error) {
 	def(&o.Timeout, 2*time.Second)
 	def(&o.Total, 5*time.Second)
 	def(&o.InFlight, 1024)
@@ -67,10 +85,51 @@ func New(o Options) *Forwarder {
 		o.Now = time.Now
 	}
 	f := &Forwarder{o: o, cache: newCache(o.Entries, o.Bytes), calls: map[string]*call{}}
-	for _, a := range o.Upstreams {
-		f.upstreams = append(f.upstreams, &upstream{addr: a})
+	for _, s := range append(slices.Clone(o.Stubs), Stub{".", o.Upstreams}) {
+		domain, ok := wire.PackName(s.Domain)
+		if !ok {
+			return nil, fmt.Errorf("stub domain %q: not a domain name", s.Domain)
+		}
+		if slices.ContainsFunc(f.routes, func(r route) bool { return string(r.domain) == string(domain) }) {
+			return nil, fmt.Errorf("stub domain %q: given twice", s.Domain)
+		}
+		r := route{domain: domain}
+		for _, a := range s.Servers {
+			r.servers = append(r.servers, f.server(a))
+		}
+		f.routes = append(f.routes, r)
 	}
-	return f
+	slices.SortStableFunc(f.routes, func(a, b route) int { return len(b.domain) - len(a.domain) })
+	return f, nil
+}
+
+// server returns the upstream at a: one that serves several domains has one health.
+func (f *Forwarder) server(a netip.AddrPort) *upstream {
+	for _, u := range f.all {
+		if u.addr == a {
+			return u
+		}
+	}
+	f.all = append(f.all, &upstream{addr: a})
+	return f.all[len(f.all)-1]
+}
+
+// servers are those that name is asked of.
+func (f *Forwarder) servers(name []byte) []*upstream {
+	for _, r := range f.routes {
+		if inDomain(name, r.domain) {
+			return r.servers
+		}
+	}
+	return nil
+}
+
+// inDomain reports whether name is domain or below it.
+func inDomain(name, domain []byte) bool {
+	for len(name) > len(domain) {
+		name = name[1+int(name[0]):]
+	}
+	return string(name) == string(domain)
 }
 
 func def[T comparable](v *T, to T) {
@@ -106,7 +165,20 @@ func (f *Forwarder) Cached(w *wire.Writer) bool {
 	}
 	f.stats.Hits.Add(1)
 	a.WriteTo(w, now)
+	if a.old(now) && a.refreshing.CompareAndSwap(false, true) {
+		f.refresh(q)
+	}
 	return true
+}
+
+// refresh asks upstream before an answer that is in use expires, so that
+// nobody has to wait for it.
+func (f *Forwarder) refresh(q *wire.Query) {
+	cd := q.Flags&wire.FlagCD != 0
+	key := appendKey(nil, q.Lower(), q.Type, q.DO, cd)
+	if _, err := f.start(key, question{q.Lower(), q.Type, q.DO, cd}); err == nil {
+		f.stats.Refreshed.Add(1)
+	}
 }
 
 // Reply completes the reply from upstream, waiting for it.
@@ -176,7 +248,7 @@ func (f *Forwarder) start(key []byte, q question) (*call, error) {
 		f.stats.Joined.Add(1)
 		return c, nil
 	}
-	if len(f.upstreams) == 0 {
+	if len(f.servers(q.name)) == 0 {
 		f.stats.NoUpstream.Add(1)
 		return nil, ErrNoUpstream
 	}
@@ -213,7 +285,7 @@ func (f *Forwarder) run(c *call, key []byte, q question) {
 func (f *Forwarder) ask(ctx context.Context, q question) (*Answer, error) {
 	var worse *Answer
 	err := ErrNoUpstream
-	for _, u := range f.upstreams {
+	for _, u := range f.servers(q.name) {
 		if !u.available(f.o.Now()) {
 			continue
 		}
@@ -269,7 +341,7 @@ func (f *Forwarder) CacheLen() int { return f.cache.len() }
 // Health lists the upstreams and whether they answer.
 func (f *Forwarder) Health() map[netip.AddrPort]bool {
 	out := map[netip.AddrPort]bool{}
-	for _, u := range f.upstreams {
+	for _, u := range f.all {
 		out[u.addr] = u.up()
 	}
 	return out

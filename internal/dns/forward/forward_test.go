@@ -85,12 +85,17 @@ type clock struct{ atomic.Int64 }
 func (c *clock) now() time.Time          { return time.Unix(1000, c.Load()) }
 func (c *clock) forward(d time.Duration) { c.Add(int64(d)) }
 
-func forwarder(c *clock, o Options) *Forwarder {
+func forwarder(t testing.TB, c *clock, o Options) *Forwarder {
+	t.Helper()
 	o.Log = slog.New(slog.DiscardHandler)
 	if c != nil {
 		o.Now = c.now
 	}
-	return New(o)
+	f, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // resolve asks for an A record and returns the reply as a client sees it.
@@ -139,7 +144,7 @@ func TestCacheDecaysAndExpires(t *testing.T) {
 		return []*mdns.Msg{answer(q, "a.test. 10 IN A 192.0.2.1", "a.test. 20 IN A 192.0.2.2")}
 	})
 	var c clock
-	f := forwarder(&c, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{u.addr}})
 	for _, step := range []struct {
 		after time.Duration
 		asked int64
@@ -171,7 +176,7 @@ func TestNegative(t *testing.T) {
 		return []*mdns.Msg{m}
 	})
 	var c clock
-	f := forwarder(&c, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{u.addr}})
 	for _, row := range []struct {
 		name string
 		kept time.Duration
@@ -197,7 +202,7 @@ func TestOneQuestionAtATime(t *testing.T) {
 		<-release
 		return []*mdns.Msg{answer(q, "a.test. 10 IN A 192.0.2.1")}
 	})
-	f := forwarder(nil, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}})
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
@@ -231,7 +236,7 @@ func TestSpoofedAnswersAreIgnored(t *testing.T) {
 		query.Response = false
 		return []*mdns.Msg{id, name, kind, query, answer(q, "a.test. 10 IN A 192.0.2.1")}
 	})
-	f := forwarder(nil, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}})
 	r, err := resolve(t, f, "a.test.")
 	want(t, r, err, mdns.RcodeSuccess, "a.test. 10 IN A 192.0.2.1")
 }
@@ -244,7 +249,7 @@ func TestTruncatedIsAskedOverTCP(t *testing.T) {
 		}
 		return []*mdns.Msg{m}
 	})
-	f := forwarder(nil, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}})
 	r, err := resolve(t, f, "a.test.")
 	want(t, r, err, mdns.RcodeSuccess, "a.test. 10 IN A 192.0.2.1")
 	if u.tcp.Load() != 1 {
@@ -261,7 +266,7 @@ func TestServerFromBeforeEDNS(t *testing.T) {
 		}
 		return []*mdns.Msg{answer(q, "a.test. 10 IN A 192.0.2.1")}
 	})
-	f := forwarder(nil, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}})
 	r, err := resolve(t, f, "a.test.")
 	want(t, r, err, mdns.RcodeSuccess, "a.test. 10 IN A 192.0.2.1")
 }
@@ -286,7 +291,7 @@ func TestFailover(t *testing.T) {
 		return []*mdns.Msg{answer(q, q.Question[0].Name+" 10 IN A 192.0.2.2")}
 	})
 	var c clock
-	f := forwarder(&c, Options{Upstreams: []netip.AddrPort{first.addr, refuses.addr, last.addr}, Timeout: 100 * time.Millisecond})
+	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{first.addr, refuses.addr, last.addr}, Timeout: 100 * time.Millisecond})
 	for i, name := range []string{"a.test.", "b.test.", "c.test.", "d.test."} {
 		start := time.Now()
 		r, err := resolve(t, f, name)
@@ -312,8 +317,8 @@ func TestNoUpstreamFailsAtOnce(t *testing.T) {
 	closed := l.LocalAddr().(*net.UDPAddr).AddrPort()
 	l.Close()
 	for what, f := range map[string]*Forwarder{
-		"none configured": forwarder(nil, Options{}),
-		"port closed":     forwarder(nil, Options{Upstreams: []netip.AddrPort{closed}}),
+		"none configured": forwarder(t, nil, Options{}),
+		"port closed":     forwarder(t, nil, Options{Upstreams: []netip.AddrPort{closed}}),
 	} {
 		start := time.Now()
 		r, err := resolve(t, f, "a.test.")
@@ -333,7 +338,7 @@ func TestStale(t *testing.T) {
 		return []*mdns.Msg{answer(q, "a.test. 10 IN A 192.0.2.1")}
 	})
 	var c clock
-	f := forwarder(&c, Options{Upstreams: []netip.AddrPort{u.addr}, Timeout: 50 * time.Millisecond})
+	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{u.addr}, Timeout: 50 * time.Millisecond})
 	r, err := resolve(t, f, "a.test.")
 	want(t, r, err, mdns.RcodeSuccess, "a.test. 10 IN A 192.0.2.1")
 	mute.Store(true)
@@ -354,7 +359,7 @@ func TestBounds(t *testing.T) {
 		<-release
 		return []*mdns.Msg{answer(q, q.Question[0].Name+" 60 IN A 192.0.2.1")}
 	})
-	f := forwarder(nil, Options{Upstreams: []netip.AddrPort{u.addr}, InFlight: 1})
+	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}, InFlight: 1})
 	c, err := f.start([]byte("\x01a\x00xxx"), question{name: []byte("\x01a\x00"), rrtype: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -406,5 +411,63 @@ func TestServers(t *testing.T) {
 	ask, self := Own(servers, netip.MustParseAddrPort("[::]:53"), []netip.Addr{netip.MustParseAddr("10.96.0.10")}, []netip.Addr{netip.MustParseAddr("10.1.1.1")})
 	if len(ask) != 2 || ask[0].String() != "192.0.2.1:53" || ask[1].String() != "127.0.0.1:5353" || len(self) != 3 {
 		t.Errorf("ask %v, self %v", ask, self)
+	}
+}
+
+// A name of a stub domain is asked of that domain's servers only, and of the
+// longest domain's.
+func TestStubs(t *testing.T) {
+	says := func(a string) *fake {
+		return serve(t, func(q *mdns.Msg, _ bool) []*mdns.Msg { return []*mdns.Msg{answer(q, q.Question[0].Name+" 10 IN A "+a)} })
+	}
+	root, corp, deep := says("192.0.2.1"), says("192.0.2.2"), says("192.0.2.3")
+	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{root.addr}, Stubs: []Stub{
+		{"corp.example", []netip.AddrPort{corp.addr}}, {"Deep.corp.example.", []netip.AddrPort{deep.addr}}, {"dark.example", nil}}})
+	for name, a := range map[string]string{
+		"example.": "192.0.2.1", "notcorp.example.": "192.0.2.1", "corp.example.": "192.0.2.2", "a.b.corp.example.": "192.0.2.2",
+		"deep.corp.example.": "192.0.2.3", "a.DEEP.corp.example.": "192.0.2.3", "xdeep.corp.example.": "192.0.2.2",
+	} {
+		if r, err := resolve(t, f, name); err != nil || len(r.Answer) != 1 || r.Answer[0].(*mdns.A).A.String() != a {
+			t.Errorf("%s: %v %v, want %s", name, r, err, a)
+		}
+	}
+	if _, err := resolve(t, f, "a.dark.example."); !errors.Is(err, ErrNoUpstream) {
+		t.Errorf("a stub without servers: %v", err)
+	}
+	for _, stubs := range [][]Stub{{{Domain: "a..b"}}, {{Domain: "a.b"}, {Domain: "A.b."}}} {
+		if _, err := New(Options{Stubs: stubs}); err == nil {
+			t.Errorf("%v: no error", stubs)
+		}
+	}
+}
+
+// An answer in use is asked for again in the last tenth of its life, once.
+func TestRefresh(t *testing.T) {
+	u := serve(t, func(q *mdns.Msg, _ bool) []*mdns.Msg { return []*mdns.Msg{answer(q, "a.test. 100 IN A 192.0.2.1")} })
+	var c clock
+	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{u.addr}})
+	resolve(t, f, "a.test.")
+	c.forward(89 * time.Second)
+	resolve(t, f, "a.test.")
+	if f.stats.Refreshed.Load() != 0 {
+		t.Error("refreshed too early")
+	}
+	c.forward(2 * time.Second)
+	for range 5 {
+		r, err := resolve(t, f, "a.test.")
+		if err != nil || (r.Answer[0].Header().Ttl != 9 && r.Answer[0].Header().Ttl != 100) {
+			t.Fatalf("%v %v", r, err)
+		}
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if r, _ := resolve(t, f, "a.test."); r.Answer[0].Header().Ttl == 100 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not refreshed")
+		}
+	}
+	if n := u.asked.Load(); n != 2 || f.stats.Refreshed.Load() != 1 {
+		t.Errorf("asked %d times, refreshed %d", n, f.stats.Refreshed.Load())
 	}
 }

@@ -17,6 +17,7 @@ func (f *Forwarder) WriteMetrics(w io.Writer) {
 		{"cache_misses_total", "Forwarded names that were not in the cache.", &s.Misses},
 		{"cache_stale_total", "Expired answers given because upstream failed.", &s.Stale},
 		{"joined_total", "Questions that waited for the same question of another client.", &s.Joined},
+		{"refreshed_total", "Questions asked again before the answer expired.", &s.Refreshed},
 		{"asked_total", "Questions to upstream servers.", &s.Asked},
 		{"failed_total", "Questions to upstream servers without an answer.", &s.Failed},
 		{"timeouts_total", "Of the failed, those that timed out.", &s.Timed},
@@ -28,7 +29,7 @@ func (f *Forwarder) WriteMetrics(w io.Writer) {
 	}
 	fmt.Fprintf(w, "# HELP fairway_dns_upstream_cache_entries Answers kept.\n# TYPE fairway_dns_upstream_cache_entries gauge\nfairway_dns_upstream_cache_entries %d\n", f.CacheLen())
 	fmt.Fprintf(w, "# HELP fairway_dns_upstream_up Whether the server answers.\n# TYPE fairway_dns_upstream_up gauge\n")
-	for _, u := range f.upstreams {
+	for _, u := range f.all {
 		up := 0
 		if u.up() {
 			up = 1

@@ -38,6 +38,19 @@ func ParseServer(s string) (netip.AddrPort, error) {
 	return ap, nil
 }
 
+// ParseServers parses a list of servers separated by commas.
+func ParseServers(s string) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for _, f := range strings.Split(s, ",") {
+		a, err := ParseServer(strings.TrimSpace(f))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
 // Own splits servers into those to ask and those that are this server itself:
 // a question sent there would come back. listen is where the server listens,
 // vips are the addresses of its Service, local are the machine's addresses.
