@@ -16,6 +16,7 @@
 #include "lib/arp.h"
 #include "lib/lb.h"
 #include "lib/nat.h"
+#include "lib/reject.h"
 
 /* An ICMP error about a flow that was rewritten here goes to the flow's real
  * end, quoting what that end knows. */
@@ -73,7 +74,7 @@ __global int open_service(struct __sk_buff *skb, struct pkt *p)
 		return drop(DROP_SOURCE_RANGE);
 	int reason = choose(fe, false, &p->t.src, &b);
 	if (reason)
-		return drop(reason);
+		return refuse(skb, p, reason);
 
 	struct tuple to = p->t;
 	__u32 flags = CONN_NAT;

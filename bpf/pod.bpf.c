@@ -16,6 +16,7 @@
 #include "lib/lb.h"
 #include "lib/nat.h"
 #include "lib/policy.h"
+#include "lib/reject.h"
 
 static __always_inline bool own(const struct endpoint *ep, const struct addr *a)
 {
@@ -80,7 +81,7 @@ __global int open_from_pod(struct __sk_buff *skb, struct pkt *p, const struct en
 		return drop(DROP_SOURCE_RANGE);
 	int reason = choose(fe, true, &p->t.src, &b);
 	if (reason)
-		return drop(reason);
+		return refuse(skb, p, reason);
 	struct tuple to = p->t;
 	to.dst = b.addr;
 	to.dport = b.port;
@@ -189,8 +190,8 @@ int to_pod(struct __sk_buff *skb)
 	int reason = parse(skb, &p);
 	if (reason)
 		return drop(reason);
-	if (p.kind == KIND_NEIGHBOUR)
-		return TCX_PASS;
+	if (p.kind == KIND_NEIGHBOUR || skb->ingress_ifindex == ifindex)
+		return TCX_PASS; /* out of its own link and back into it: our refusal (lib/reject.h) */
 	if (p.kind == KIND_ICMP_ERROR)
 		return error_to_pod(skb, &p, ep);
 

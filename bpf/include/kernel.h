@@ -111,6 +111,8 @@ static long (*const bpf_l4_csum_replace)(struct __sk_buff *, __u32 off, __u64 fr
 static long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
 static long (*const bpf_skb_load_bytes)(const void *skb, __u32 off, void *to, __u32 len) = (void *)26;
 static __s64 (*const bpf_csum_diff)(const void *from, __u32 from_size, const void *to, __u32 to_size, __u32 seed) = (void *)28;
+static long (*const bpf_skb_change_tail)(struct __sk_buff *, __u32 len, __u64 flags) = (void *)38;
+static long (*const bpf_skb_adjust_room)(struct __sk_buff *, __s32 diff, __u32 mode, __u64 flags) = (void *)50;
 static long (*const bpf_fib_lookup)(void *ctx, struct bpf_fib_lookup *, int len, __u32 flags) = (void *)69;
 static void *(*const bpf_sk_storage_get)(void *map, void *sk, void *value, __u64 flags) = (void *)107;
 static long (*const bpf_sk_storage_delete)(void *map, void *sk) = (void *)108;
