@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/fairway-net/fairway/internal/config"
+)
+
+const dnsManifest = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: ns}\nspec: {clusterIP: %s}\n"
+
+// freePort returns a loopback address that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// get returns status and body.
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	r, err := http.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(b)
+}
+
+// eventually fails the test if ok does not become true within 10 s.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 10 s", what)
+		}
+	}
+}
+
+// TestRunDNS runs the role on manifests through its whole life: ready once the
+// zone is complete, a changed file is a changed answer, and when told to end it
+// says so and answers on.
+func TestRunDNS(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "web.yaml")
+	write := func(ip string) {
+		if err := os.WriteFile(path, fmt.Appendf(nil, dnsManifest, ip), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("10.96.0.1")
+	listen, health := freePort(t), freePort(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	const lameDuck = 700 * time.Millisecond
+	go func() {
+		ended <- RunDNS(ctx, DNSOptions{
+			Config: config.Config{ClusterDomain: "cluster.local"}, Manifests: []string{path}, TTL: 5,
+			Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}, Upstreams: []netip.AddrPort{netip.MustParseAddrPort(listen)},
+			Health: health, LameDuck: lameDuck, Log: slog.New(slog.DiscardHandler),
+		})
+	}()
+	ask := func(name string) string {
+		m := new(dns.Msg)
+		m.SetQuestion(name, dns.TypeA)
+		r, err := dns.Exchange(m, listen)
+		if err != nil {
+			return err.Error()
+		}
+		if len(r.Answer) == 0 {
+			return dns.RcodeToString[r.Rcode]
+		}
+		return r.Answer[0].(*dns.A).A.String()
+	}
+	eventually(t, "ready", func() bool { code, _ := get(t, "http://"+health+"/readyz"); return code == 200 })
+	if got := ask("web.ns.svc.cluster.local."); got != "10.96.0.1" {
+		t.Errorf("web: %s", got)
+	}
+	// Its only upstream is itself: that must not become a loop.
+	start := time.Now()
+	if got := ask("example.com."); got != "SERVFAIL" || time.Since(start) > time.Second {
+		t.Errorf("example.com: %s after %v", got, time.Since(start))
+	}
+	write("10.96.0.22")
+	eventually(t, "the changed file", func() bool { return ask("web.ns.svc.cluster.local.") == "10.96.0.22" })
+	if _, body := get(t, "http://"+health+"/metrics"); !strings.Contains(body, `fairway_dns_queries_total{proto="udp"} `) || !strings.Contains(body, `rcode="SERVFAIL"} 1`) {
+		t.Errorf("metrics: %s", body)
+	}
+
+	told := time.Now()
+	cancel()
+	eventually(t, "not ready", func() bool { code, _ := get(t, "http://"+health+"/readyz"); return code == 503 })
+	if got := ask("web.ns.svc.cluster.local."); got != "10.96.0.22" && time.Since(told) < lameDuck {
+		t.Errorf("while ending: %s", got)
+	}
+	select {
+	case err := <-ended:
+		if err != nil || time.Since(told) < lameDuck {
+			t.Errorf("ended after %v: %v", time.Since(told), err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("does not end")
+	}
+}
