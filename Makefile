@@ -14,7 +14,8 @@ KUBELD  := -s -w -X $(KUBEVER).gitVersion=$(KUBE) -X $(KUBEVER).gitMajor=1 -X $(
            -X github.com/containerd/containerd/v2/version.Version=v2.3.7
 LD      := -s -w -X github.com/fairway-net/fairway/internal/version.Version=$(VERSION)
 KUBESRC := $(shell find kube -name '*.go' -o -name 'go.mod' -o -name 'go.sum')
-SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Your KUBECONFIG is the one to add the cluster to, also under sudo.
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=KUBECONFIG,FAIRWAY_STATE)
 # The name of the cluster for up and down.
 CLUSTER ?= default
 export CLUSTER
@@ -54,7 +55,7 @@ down: ## Remove it again
 
 test: build ## Run every test (those that need root are run as root)
 	$(GO) test -timeout 20m $(ASROOT) ./...
-	cd tools && $(GO) vet ./...
+	cd tools && $(GO) test ./...
 	cd bench && $(GO) test ./...
 
 lint: ## Check form: gofmt, vet

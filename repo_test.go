@@ -282,6 +282,27 @@ func sources(t *testing.T) []string {
 	return files
 }
 
+// TestCodeMap: ARCHITECTURE.md names every directory that holds a program or a
+// part of one.
+func TestCodeMap(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{"cmd/*", "internal/*", "*/go.mod"} {
+		dirs, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range dirs {
+			dir = strings.TrimSuffix(dir, "/go.mod")
+			if !strings.Contains(string(text), "`"+dir+"`") {
+				t.Errorf("ARCHITECTURE.md does not say what %s is", dir)
+			}
+		}
+	}
+}
+
 var (
 	link      = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 	makeUse   = regexp.MustCompile("(?m)(?:^\\$ |`)make ([a-z-]+)")

@@ -34,7 +34,7 @@ func main() {
 }
 
 func run(root string, check bool) error {
-	want, err := render(filepath.Join(root, "charts", "fairway"))
+	want, err := render(filepath.Join(root, "charts", "fairway"), nil)
 	if err != nil {
 		return err
 	}
@@ -52,18 +52,19 @@ func run(root string, check bool) error {
 	return nil
 }
 
-// render is `helm template fairway DIR --namespace fairway-system`.
-func render(dir string) ([]byte, error) {
+// render is `helm template fairway DIR --namespace fairway-system` with values
+// over the defaults.
+func render(dir string, values map[string]any) ([]byte, error) {
 	chart, err := loader.Load(dir)
 	if err != nil {
 		return nil, fmt.Errorf("load chart: %w", err)
 	}
 	release := chartutil.ReleaseOptions{Name: "fairway", Namespace: "fairway-system", IsInstall: true, Revision: 1}
-	values, err := chartutil.ToRenderValues(chart, nil, release, chartutil.DefaultCapabilities)
+	all, err := chartutil.ToRenderValues(chart, values, release, chartutil.DefaultCapabilities)
 	if err != nil {
 		return nil, fmt.Errorf("check values: %w", err)
 	}
-	files, err := engine.Render(chart, values)
+	files, err := engine.Render(chart, all)
 	if err != nil {
 		return nil, fmt.Errorf("render: %w", err)
 	}
