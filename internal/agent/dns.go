@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -85,8 +84,13 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		return nil
 	}
 	if o.Health != "" {
-		metrics := func(w io.Writer) { server.WriteMetrics(w); fwd.WriteMetrics(w) }
-		if err := serveDNSHealth(life, o.Health, ready, metrics, o.Log); err != nil {
+		metrics := endpoint{"GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+			server.WriteMetrics(w)
+			fwd.WriteMetrics(w)
+		}}
+		if err := serveHealth(life, o.Health, ready, o.Log, metrics); err != nil {
+			server.Close()
 			return err
 		}
 	}
@@ -179,35 +183,4 @@ func addrList(a netip.Addr) []netip.Addr {
 		return nil
 	}
 	return []netip.Addr{a}
-}
-
-// serveDNSHealth is serveHealth with /metrics beside it.
-func serveDNSHealth(ctx context.Context, addr string, ready func() error, metrics func(io.Writer), log *slog.Logger) error {
-	mux := http.NewServeMux()
-	live := func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
-	mux.HandleFunc("GET /livez", live)
-	mux.HandleFunc("GET /healthz", live)
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		live(w, r)
-	})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		metrics(w)
-	})
-	lis, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("serve health: %w", err)
-	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	context.AfterFunc(ctx, func() { srv.Close() })
-	go func() {
-		if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("health server ended", "err", err)
-		}
-	}()
-	return nil
 }
