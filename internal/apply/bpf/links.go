@@ -43,8 +43,8 @@ func (l *links) ensure(name string, prog *ebpf.Program, fits func(*link.Info) bo
 		}
 		// The cgroup or device it was for is gone: the link is an empty shell.
 		old.Close()
-		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("unpin link %s: %w", name, err)
+		if err := l.remove(name); err != nil {
+			return err
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("open link %s: %w", name, err)
@@ -61,14 +61,28 @@ func (l *links) ensure(name string, prog *ebpf.Program, fits func(*link.Info) bo
 	return nil
 }
 
-// remove detaches the link called name, if there is one.
+// remove detaches the link called name, if there is one. It detaches by name
+// and not by letting go, which the kernel would get round to only later.
 func (l *links) remove(name string) error {
-	if k := l.open[name]; k != nil {
-		k.Close()
-		delete(l.open, name)
+	path := filepath.Join(l.dir, name)
+	k := l.open[name]
+	if k == nil {
+		var err error
+		if k, err = link.LoadPinnedLink(path, nil); errors.Is(err, os.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("open link %s: %w", name, err)
+		}
 	}
-	if err := os.Remove(filepath.Join(l.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	delete(l.open, name)
+	// A link whose device is gone has nothing to detach from, and says so.
+	detached := k.Detach()
+	k.Close()
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("unpin link %s: %w", name, err)
+	}
+	if detached != nil && !errors.Is(detached, unix.ENOLINK) {
+		return fmt.Errorf("detach %s: %w", name, detached)
 	}
 	return nil
 }
