@@ -27,6 +27,7 @@ type endpointKey struct {
 // of its Service that lead there.
 type endpoint struct {
 	key      endpointKey
+	token    string       // value of affinity cookies
 	refs     int          // pools of the current plan; guarded by Server.mu
 	active   atomic.Int64 // exchanges that use it
 	gone     atomic.Bool  // no pool has it any more
@@ -37,11 +38,13 @@ type endpoint struct {
 	transports map[route.Protocol]*http.Transport
 }
 
-// takeEndpoint returns the endpoint for key and counts one more pool. Runs under s.mu.
-func (s *Server) takeEndpoint(key endpointKey) *endpoint {
+// takeEndpoint returns the endpoint for an address of a Service and counts one
+// more pool. Runs under s.mu.
+func (s *Server) takeEndpoint(service model.Name, from *route.Endpoint) *endpoint {
+	key := endpointKey{service, from.Addr}
 	e := s.endpoints[key]
 	if e == nil {
-		e = &endpoint{key: key, transports: map[route.Protocol]*http.Transport{}}
+		e = &endpoint{key: key, token: from.Token(), transports: map[route.Protocol]*http.Transport{}}
 		s.endpoints[key] = e
 	}
 	e.refs++

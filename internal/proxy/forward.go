@@ -28,6 +28,9 @@ func (x *exchange) proxy(live *live) {
 		x.fail(http.StatusServiceUnavailable, text)
 		return
 	}
+	if x.rule.MaxBody > 0 {
+		x.request.Body = http.MaxBytesReader(x.writer, x.request.Body, x.rule.MaxBody)
+	}
 	rp := &httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
 		Transport:      &retrier{exchange: x, target: target},
@@ -61,12 +64,26 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 		}
 	}
 	out.Host = x.request.Host
+	if f := x.rule.Forward; f.Host != "" {
+		out.Host = f.Host
+	}
 	dropAmbiguous(out.Header)
 	x.setForwarded(out.Header)
+	for _, h := range x.rule.Forward.Set {
+		out.Header.Set(h.Name, h.Value)
+	}
 }
 
 func (x *exchange) modifyResponse(r *http.Response) error {
 	delete(r.Header, "Server") // ours is set already; ingress-nginx, too, speaks for itself
+	if x.ownsCORS {
+		for _, name := range corsHeaders {
+			delete(r.Header, name)
+		}
+	}
+	if a := x.rule.Forward.Affinity; a != nil {
+		x.stick(a, r.Header)
+	}
 	if x.server.draining.Load() && r.StatusCode != http.StatusSwitchingProtocols {
 		x.writer.Header().Set("Connection", "close")
 	}
@@ -87,7 +104,10 @@ func (x *exchange) answerError(_ http.ResponseWriter, r *http.Request, err error
 	if x.endpoint != nil {
 		service = x.endpoint.key.addr.String()
 	}
+	tooLarge := (*http.MaxBytesError)(nil)
 	switch {
+	case errors.As(err, &tooLarge):
+		x.tooLarge()
 	case r.Context().Err() != nil:
 		x.writer.status = 499 // the client has gone: nobody reads an answer
 	case errors.Is(err, errNoEndpoint):

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
@@ -21,6 +22,7 @@ type exchange struct {
 	forward string // the escaped path for a backend, if no rule rewrites it
 	rule    *route.Rule
 
+	ownsCORS bool      // the CORS headers of the response are set
 	endpoint *endpoint // the last one tried; nil if none was
 	tries    int
 	err      error // why the proxy, and not a backend, answered
@@ -40,7 +42,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() { // also when a broken response ends in a panic
 		s.active.Add(-1)
 		s.metrics.done(x)
-		if s.opts.AccessLog != nil {
+		if s.opts.AccessLog != nil && (x.rule == nil || !x.rule.Unlogged) {
 			x.log(s.opts.AccessLog)
 		}
 	}()
@@ -76,13 +78,29 @@ func (x *exchange) route(live *live) {
 	}
 	host, rule := x.listener.Hosts.Match(&x.match)
 	x.rule = rule
-	switch {
-	case rule == nil:
+	if rule == nil {
 		x.notFound(host)
-	case !x.listener.TLS && rule.Redirects(&x.match, x.listener.Certs):
+		return
+	}
+	x.obey(live)
+}
+
+// obey does what the rule says, in the order of nginx's phases.
+func (x *exchange) obey(live *live) {
+	r := x.rule
+	switch {
+	case r.Redirect != nil:
+		x.redirect(r.Redirect.URL(x.scheme(), x.hostName(), x.requestURI()), r.Redirect.Status)
+	case !x.listener.TLS && r.Redirects(&x.match, x.listener.Certs):
 		x.redirectToTLS(live.plan)
-	case rule.Respond != nil:
-		x.fail(rule.Respond.Status, rule.Respond.Text)
+	case r.CORS != nil && x.cors(r.CORS):
+		// The preflight request is answered.
+	case r.Access != nil && !x.allowed(r.Access):
+		x.fail(http.StatusForbidden, "requests from your address are not allowed here")
+	case r.MaxBody > 0 && x.request.ContentLength > r.MaxBody:
+		x.tooLarge()
+	case r.Respond != nil:
+		x.fail(r.Respond.Status, r.Respond.Text)
 	default:
 		x.proxy(live)
 	}
@@ -112,6 +130,33 @@ func (r *recorder) Write(b []byte) (int, error) {
 	n, err := r.ResponseWriter.Write(b)
 	r.bytes += int64(n)
 	return n, err
+}
+
+func (x *exchange) scheme() string {
+	if x.listener.TLS {
+		return "https"
+	}
+	return "http"
+}
+
+// hostName is the Host header without its port.
+func (x *exchange) hostName() string {
+	host := x.request.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+		if strings.Contains(h, ":") {
+			host = "[" + h + "]"
+		}
+	}
+	return host
+}
+
+// requestURI is the escaped path, with dot segments resolved, and the query.
+func (x *exchange) requestURI() string {
+	if q := x.request.URL.RawQuery; q != "" {
+		return x.forward + "?" + q
+	}
+	return x.forward
 }
 
 // client is the address of the client without its port.

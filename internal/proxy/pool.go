@@ -26,8 +26,8 @@ func (s *Server) newPool(b *route.Backend, was *pool) *pool {
 		p.turn = new(atomic.Uint32)
 		p.turn.Store(rand.Uint32()) // so that several gateways do not begin with the same endpoint
 	}
-	for i, e := range b.Endpoints {
-		p.endpoints[i] = s.takeEndpoint(endpointKey{b.Key.Service, e.Addr})
+	for i := range b.Endpoints {
+		p.endpoints[i] = s.takeEndpoint(b.Key.Service, &b.Endpoints[i])
 	}
 	return p
 }
@@ -48,12 +48,20 @@ func (p *pool) protocol(f *route.Forward) route.Protocol {
 }
 
 // choose takes turns among the endpoints, leaving out those that were tried and,
-// as long as there are others, those that do not accept connections lately. It
-// returns nil if all were tried.
-func (p *pool) choose(tried []*endpoint, now time.Time) *endpoint {
+// as long as there are others, those that do not accept connections lately. The
+// endpoint of a sticky token, if it is given, comes first. It returns nil if all
+// were tried.
+func (p *pool) choose(tried []*endpoint, sticky string, now time.Time) *endpoint {
 	n := len(p.endpoints)
 	if n == 0 {
 		return nil
+	}
+	if sticky != "" {
+		for _, e := range p.endpoints {
+			if e.token == sticky && !slices.Contains(tried, e) && !e.resting(now) {
+				return e
+			}
+		}
 	}
 	start := int(p.turn.Add(1) % uint32(n))
 	var resting *endpoint

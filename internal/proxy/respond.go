@@ -3,9 +3,7 @@ package proxy
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"strings"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
 )
@@ -49,13 +47,7 @@ func printable(s string) string {
 
 // redirectToTLS answers 308, which keeps method and body.
 func (x *exchange) redirectToTLS(p *route.Plan) {
-	host := x.request.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-		if strings.Contains(h, ":") {
-			host = "[" + h + "]"
-		}
-	}
+	host := x.hostName()
 	if host == "" {
 		x.fail(http.StatusBadRequest, "the request has no Host, and this path is served over HTTPS only")
 		return
@@ -63,14 +55,18 @@ func (x *exchange) redirectToTLS(p *route.Plan) {
 	if l := p.Listener("https"); l != nil && l.Port != 443 {
 		host = fmt.Sprintf("%s:%d", host, l.Port)
 	}
-	// A path like //evil.example would make the location name another host if
-	// it stood alone; behind a host it cannot.
-	location := "https://" + host + x.forward
-	if q := x.request.URL.RawQuery; q != "" {
-		location += "?" + q
-	}
+	// A path like //evil.example would name another host if it stood alone;
+	// behind a host it cannot.
+	x.redirect("https://"+host+x.requestURI(), http.StatusPermanentRedirect)
+}
+
+func (x *exchange) redirect(location string, status int) {
 	h := x.writer.Header()
 	h.Set("Location", location)
 	h.Set("Content-Length", "0")
-	x.writer.WriteHeader(http.StatusPermanentRedirect)
+	x.writer.WriteHeader(status)
+}
+
+func (x *exchange) tooLarge() {
+	x.fail(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than the %d bytes that are allowed here", x.rule.MaxBody))
 }

@@ -26,19 +26,20 @@ func (t *retrier) RoundTrip(r *http.Request) (*http.Response, error) {
 	body := newReplayBody(r.Body)
 	var tried []*endpoint
 	var last error
-	for x.tries < f.Tries {
+	sticky := x.stickyToken(f.Affinity)
+	for f.Tries == 0 || x.tries < f.Tries {
 		// The pool of this moment: what has left since the request began is not tried.
 		pool := x.server.live.Load().pools[t.target]
 		if pool == nil {
 			break
 		}
-		e := pool.choose(tried, time.Now())
+		e := pool.choose(tried, sticky, time.Now())
 		if e == nil {
 			break
 		}
 		tried = append(tried, e)
 		x.use(e)
-		others := x.tries < f.Tries && len(pool.endpoints) > len(tried)
+		others := (f.Tries == 0 || x.tries < f.Tries) && len(pool.endpoints) > len(tried)
 		resp, err := x.attempt(r, e, pool.protocol(f), body, others)
 		if err == nil {
 			e.succeeded()

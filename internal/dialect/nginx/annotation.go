@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,51 +15,18 @@ import (
 // Prefix is the prefix of all annotations of this dialect.
 const Prefix = "nginx.ingress.kubernetes.io/"
 
-// Settings is what the annotations of one Ingress say.
-type Settings struct {
-	RewriteTarget    string // "": the path stays as it is
-	UseRegex         bool
-	SSLRedirect      bool
-	ForceSSLRedirect bool
-	BackendProtocol  Protocol // "": as the Service says
-}
-
-// Protocol is a value of backend-protocol.
-type Protocol string
-
-// The protocols that are understood.
-const (
-	HTTP  Protocol = "HTTP"
-	HTTPS Protocol = "HTTPS"
-	GRPC  Protocol = "GRPC"
-	GRPCS Protocol = "GRPCS"
-)
-
 // Annotation is one row of the table.
 type Annotation struct {
 	dialect.Doc
 	set func(s *Settings, value string) error
 }
 
-// Annotations returns the table of what is understood, in the order of the keys.
+// Annotations returns the table of what is understood, in the order of the
+// keys. Its rows are declared in the files of their groups.
 func Annotations() []Annotation {
-	return []Annotation{
-		{dialect.Doc{Key: "backend-protocol", Default: "HTTP", Scope: dialect.Location, Risk: dialect.Low,
-			Text: "Protocol spoken with the pods: HTTP, HTTPS (certificate not verified), GRPC or GRPCS"},
-			func(s *Settings, v string) error { return set(&s.BackendProtocol, v, parseProtocol) }},
-		{dialect.Doc{Key: "force-ssl-redirect", Default: "false", Scope: dialect.Location, Risk: dialect.Medium,
-			Text: "Answer plain HTTP with a redirect to HTTPS (308) even where no certificate covers the host"},
-			func(s *Settings, v string) error { return set(&s.ForceSSLRedirect, v, parseBool) }},
-		{dialect.Doc{Key: "rewrite-target", Scope: dialect.Host, Risk: dialect.Medium,
-			Text: "Path sent to the pods instead of the request's; $1 to $9 are the groups of the path, which becomes a regular expression"},
-			func(s *Settings, v string) error { return set(&s.RewriteTarget, v, parseTarget) }},
-		{dialect.Doc{Key: "ssl-redirect", Default: "true", Scope: dialect.Location, Risk: dialect.Low,
-			Text: "Answer plain HTTP with a redirect to HTTPS (308) where a certificate covers the host"},
-			func(s *Settings, v string) error { return set(&s.SSLRedirect, v, parseBool) }},
-		{dialect.Doc{Key: "use-regex", Default: "false", Scope: dialect.Host, Risk: dialect.Low,
-			Text: "The paths of the host, of all its Ingresses, are regular expressions: not case-sensitive, anchored at the start"},
-			func(s *Settings, v string) error { return set(&s.UseRegex, v, parseBool) }},
-	}
+	all := slices.Concat(rewriteTable(), proxyTable(), accessTable(), corsTable(), affinityTable(), silentTable())
+	slices.SortFunc(all, func(a, b Annotation) int { return cmp.Compare(a.Key, b.Key) })
+	return all
 }
 
 // set stores what parse makes of value, or leaves dst as it is.
@@ -70,16 +38,13 @@ func set[T any](dst *T, value string, parse func(string) (T, error)) error {
 	return err
 }
 
-// Defaults is what an Ingress without annotations says.
-func Defaults() Settings { return Settings{SSLRedirect: true} }
-
 // Parse reads the annotations of the object ref. What cannot be used is
 // rejected and leaves its default; annotations of other prefixes are not looked at.
 func Parse(ref model.Ref, annotations map[string]string) (Settings, []model.Rejected) {
 	s := Defaults()
 	var rejected []model.Rejected
 	var table []Annotation
-	for key, value := range annotations {
+	for _, key := range slices.Sorted(maps.Keys(annotations)) { // of two names for one thing the later wins
 		name, ours := strings.CutPrefix(key, Prefix)
 		if !ours {
 			continue
@@ -92,7 +57,7 @@ func Parse(ref model.Ref, annotations map[string]string) (Settings, []model.Reje
 			rejected = append(rejected, unknown(ref, key, name, table))
 			continue
 		}
-		if err := table[i].set(&s, value); err != nil {
+		if err := table[i].set(&s, annotations[key]); err != nil {
 			rejected = append(rejected, invalid(ref, key, err))
 		}
 	}

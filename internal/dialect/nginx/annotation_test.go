@@ -1,31 +1,67 @@
 package nginx
 
 import (
+	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/fairway-net/fairway/internal/dialect"
 	"github.com/fairway-net/fairway/internal/model"
 )
 
 var ref = model.Ref{Kind: model.KindIngress, Name: model.Name{Namespace: "default", Name: "shop"}}
 
 func TestParse(t *testing.T) {
+	yes := true
 	for _, c := range []struct {
 		key, value string
-		want       Settings
+		want       func(s *Settings)
 	}{
-		{"rewrite-target", "/$2", Settings{RewriteTarget: "/$2", SSLRedirect: true}},
-		{"rewrite-target", "$1", Settings{RewriteTarget: "$1", SSLRedirect: true}},
-		{"use-regex", "true", Settings{UseRegex: true, SSLRedirect: true}},
-		{"ssl-redirect", "false", Settings{}},
-		{"ssl-redirect", "0", Settings{}},
-		{"force-ssl-redirect", "True", Settings{ForceSSLRedirect: true, SSLRedirect: true}},
-		{"backend-protocol", "grpc", Settings{BackendProtocol: GRPC, SSLRedirect: true}},
+		{"rewrite-target", "/$2", func(s *Settings) { s.RewriteTarget = "/$2" }},
+		{"rewrite-target", "$1", func(s *Settings) { s.RewriteTarget = "$1" }},
+		{"use-regex", "true", func(s *Settings) { s.UseRegex = true }},
+		{"app-root", "/login", func(s *Settings) { s.AppRoot = "/login" }},
+		{"ssl-redirect", "false", func(s *Settings) { s.SSLRedirect = false }},
+		{"ssl-redirect", "0", func(s *Settings) { s.SSLRedirect = false }},
+		{"force-ssl-redirect", "True", func(s *Settings) { s.ForceSSLRedirect = true }},
+		{"permanent-redirect", "https://new.example$request_uri", func(s *Settings) {
+			s.Redirect = dialect.Template{{Text: "https://new.example"}, {Var: dialect.RequestURI}}
+		}},
+		{"temporal-redirect", "$scheme://www.$host/x?y=z", func(s *Settings) {
+			s.Temporal = dialect.Template{{Var: dialect.Scheme}, {Text: "://www."}, {Var: dialect.HostName}, {Text: "/x?y=z"}}
+		}},
+		{"permanent-redirect-code", "308", func(s *Settings) { s.RedirectCode = 308 }},
+		{"server-alias", "a.example, *.B.example", func(s *Settings) { s.Aliases = []string{"a.example", "*.b.example"} }},
+		{"backend-protocol", "grpc", func(s *Settings) { s.BackendProtocol = GRPC }},
+		{"proxy-read-timeout", "3600", func(s *Settings) { s.ReadTimeout = time.Hour }},
+		{"proxy-send-timeout", "30s", func(s *Settings) { s.SendTimeout = 30 * time.Second }},
+		{"proxy-connect-timeout", "1", func(s *Settings) { s.ConnectTimeout = time.Second }},
+		{"proxy-next-upstream-tries", "0", func(s *Settings) { s.Tries = 0 }},
+		{"proxy-body-size", "8m", func(s *Settings) { s.BodySize = 8 << 20 }},
+		{"proxy-body-size", "1G", func(s *Settings) { s.BodySize = 1 << 30 }},
+		{"proxy-body-size", "10", func(s *Settings) { s.BodySize = 10 }},
+		{"proxy-buffering", "on", func(*Settings) {}},
+		{"upstream-vhost", "in.example:8080", func(s *Settings) { s.UpstreamHost = "in.example:8080" }},
+		{"whitelist-source-range", "10.1.2.3/8,2001:db8::1", func(s *Settings) {
+			s.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}
+		}},
+		{"denylist-source-range", "192.0.2.7", func(s *Settings) { s.Deny = []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")} }},
+		{"cors-allow-origin", "https://a.example, http://*.b.example:8080", func(s *Settings) {
+			s.CORS.Origins = []string{"https://a.example", "http://*.b.example:8080"}
+		}},
+		{"cors-allow-methods", "GET, PUT", func(s *Settings) { s.CORS.Methods = "GET, PUT" }},
+		{"session-cookie-secure", "true", func(s *Settings) { s.Affinity.Secure = &yes }},
+		{"session-cookie-samesite", "lax", func(s *Settings) { s.Affinity.SameSite = "Lax" }},
+		{"affinity", "cookie", func(s *Settings) { s.Affinity.Enabled = true }},
 	} {
+		want := Defaults()
+		c.want(&want)
 		got, rejected := Parse(ref, map[string]string{Prefix + c.key: c.value, "other.example/key": "x"})
-		if got != c.want || rejected != nil {
-			t.Errorf("%s: %s = %+v, %v, want %+v", c.key, c.value, got, rejected, c.want)
+		if !reflect.DeepEqual(got, want) || rejected != nil {
+			t.Errorf("%s: %s = %+v, %v, want %+v", c.key, c.value, got, rejected, want)
 		}
 	}
 }
@@ -37,12 +73,28 @@ func TestParseRejects(t *testing.T) {
 		{"rewrite-target", "/a;b", "AnnotationInvalid", `the character ';'`},
 		{"rewrite-target", "https://example.com/", "AnnotationInvalid", "is a URL"},
 		{"backend-protocol", "FCGI", "AnnotationInvalid", "write HTTP, HTTPS, GRPC or GRPCS"},
+		{"permanent-redirect", "new.example", "AnnotationInvalid", "begin it with https://"},
+		{"permanent-redirect", "https://x/$args", "AnnotationInvalid", "variable $args"},
+		{"permanent-redirect", "https://x/;return 200", "AnnotationInvalid", "the character ';'"},
+		{"permanent-redirect-code", "200", "AnnotationInvalid", "not the status of a redirect"},
+		{"proxy-read-timeout", "1m", "AnnotationInvalid", "not a number of seconds"},
+		{"proxy-body-size", "big", "AnnotationInvalid", "not a size"},
+		{"proxy-body-size", "99999999999g", "AnnotationInvalid", "not a size"},
+		{"whitelist-source-range", "10.0.0.0/8 192.0.2.1", "AnnotationInvalid", "neither a CIDR nor an address"},
+		{"whitelist-source-range", "", "AnnotationInvalid", "the list is empty"},
+		{"upstream-vhost", "a b", "AnnotationInvalid", "is not a host"},
+		{"server-alias", "~^www\\d+$", "AnnotationInvalid", "regular expressions"},
+		{"cors-allow-origin", "example.com", "AnnotationInvalid", "is not an origin"},
+		{"cors-allow-headers", "X-A\r\nX-B: c", "AnnotationInvalid", "is not a token"},
+		{"session-cookie-name", "a=b; c", "AnnotationInvalid", "is not a token"},
+		{"session-cookie-path", "/; Secure", "AnnotationInvalid", "is not a path"},
+		{"affinity", "ip", "AnnotationInvalid", `write "cookie"`},
 		{"rewrite-taget", "/", "AnnotationUnknown", "did you mean nginx.ingress.kubernetes.io/rewrite-target?"},
 		{"zebra", "/", "AnnotationUnknown", "remove it"},
 		{"configuration-snippet", "deny all;", "AnnotationUnsupported", "does not implement it"},
 	} {
 		got, rejected := Parse(ref, map[string]string{Prefix + c.key: c.value})
-		if got != Defaults() {
+		if !reflect.DeepEqual(got, Defaults()) {
 			t.Errorf("%s: %s changed a setting: %+v", c.key, c.value, got)
 		}
 		if len(rejected) != 1 || rejected[0].Reason != c.reason || !strings.Contains(rejected[0].String(), c.text) ||

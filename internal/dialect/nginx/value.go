@@ -2,8 +2,10 @@ package nginx
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairway-net/fairway/internal/dialect"
 )
@@ -44,4 +46,146 @@ func parseTarget(v string) (string, error) {
 		}
 	}
 	return v, nil
+}
+
+func parseRedirectCode(v string) (int, error) {
+	if n, err := strconv.Atoi(strings.TrimSpace(v)); err == nil && n >= 300 && n <= 308 && n != 304 {
+		return n, nil
+	}
+	return 0, &dialect.ValueError{Problem: fmt.Sprintf("%q is not the status of a redirect", v), Fix: "write 301, 302, 303, 307 or 308"}
+}
+
+func parseCount(v string) (int, error) {
+	if n, err := strconv.Atoi(strings.TrimSpace(v)); err == nil && n >= 0 {
+		return n, nil
+	}
+	return 0, &dialect.ValueError{Problem: fmt.Sprintf("%q is not a number", v), Fix: "write a number that is not negative"}
+}
+
+// parseSeconds accepts a number, and also "30s", which ingress-nginx refuses but
+// people mean.
+func parseSeconds(v string) (time.Duration, error) {
+	n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(v), "s"))
+	if err != nil || n <= 0 || n > 365*24*3600 {
+		return 0, &dialect.ValueError{Problem: fmt.Sprintf("%q is not a number of seconds", v), Fix: `write a number without unit, as in "60"`}
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+// parseSize accepts nginx's sizes: 1024, 16k, 8m, 1g.
+func parseSize(v string) (int64, error) {
+	digits := strings.ToLower(strings.TrimSpace(v))
+	shift := 0
+	for i, unit := range "kmg" {
+		if short, ok := strings.CutSuffix(digits, string(unit)); ok {
+			digits, shift = short, 10*(i+1)
+			break
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 || n > 1<<62>>shift {
+		return 0, &dialect.ValueError{Problem: fmt.Sprintf("%q is not a size", v), Fix: `write a number with k, m or g, as in "8m"`}
+	}
+	return n << shift, nil
+}
+
+// parsePrefixes accepts CIDRs and addresses.
+func parsePrefixes(v string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, f := range list(v) {
+		p, err := netip.ParsePrefix(f)
+		if err != nil {
+			a, err := netip.ParseAddr(f)
+			if err != nil {
+				return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q is neither a CIDR nor an address", f), Fix: `write a list like "10.0.0.0/8, 192.0.2.7"`}
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		out = append(out, p.Masked())
+	}
+	if len(out) == 0 {
+		return nil, &dialect.ValueError{Problem: "the list is empty", Fix: "remove the annotation, or write CIDRs"}
+	}
+	return out, nil
+}
+
+func parsePath(v string) (string, error) {
+	v = strings.TrimSpace(v)
+	if !strings.HasPrefix(v, "/") || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"'`;{}\\$", r) }) {
+		return "", &dialect.ValueError{Problem: fmt.Sprintf("%q is not a path", v), Fix: "begin it with a slash, and escape special characters with percent signs"}
+	}
+	return v, nil
+}
+
+func parseHost(v string) (string, error) {
+	v = strings.TrimSpace(v)
+	if v == "" || strings.ContainsFunc(v, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_:", r))
+	}) {
+		return "", &dialect.ValueError{Problem: fmt.Sprintf("%q is not a host", v), Fix: `write a name like "shop.example.com"`}
+	}
+	return v, nil
+}
+
+func parseHosts(v string) ([]string, error) {
+	var out []string
+	for _, f := range list(v) {
+		host, err := parseHost(strings.TrimPrefix(f, "*."))
+		if err != nil || strings.Contains(host, ":") {
+			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q is not a host", f), Fix: "write names separated by commas; regular expressions (~) are not supported"}
+		}
+		out = append(out, strings.ToLower(f))
+	}
+	return out, nil
+}
+
+// parseToken accepts a token of RFC 9110, section 5.6.2: no header that is made
+// of it can end early.
+func parseToken(v string) (string, error) {
+	v = strings.TrimSpace(v)
+	if v == "" || strings.ContainsFunc(v, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+	}) {
+		return "", &dialect.ValueError{Problem: fmt.Sprintf("%q is not a token", v), Fix: "use letters, digits and -_."}
+	}
+	return v, nil
+}
+
+// parseTokens accepts a list of tokens and keeps its spelling.
+func parseTokens(v string) (string, error) {
+	for _, f := range list(v) {
+		if _, err := parseToken(f); err != nil {
+			return "", err
+		}
+	}
+	return strings.TrimSpace(v), nil
+}
+
+// parseOrigins accepts *, and origins (RFC 6454) in which "*." may stand for
+// the labels before a domain.
+func parseOrigins(v string) ([]string, error) {
+	out := list(v)
+	for _, o := range out {
+		scheme, host, ok := strings.Cut(o, "://")
+		_, err := parseHost(strings.TrimPrefix(host, "*."))
+		_, schemeErr := parseToken(scheme)
+		if o != "*" && (!ok || err != nil || schemeErr != nil) {
+			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q is not an origin", o), Fix: `write "*" or origins like "https://example.com", "https://*.example.com:8443"`}
+		}
+	}
+	if len(out) == 0 {
+		return nil, &dialect.ValueError{Problem: "the list is empty", Fix: `write "*" or origins like "https://example.com"`}
+	}
+	return out, nil
+}
+
+// list splits at commas and drops what is empty.
+func list(v string) []string {
+	var out []string
+	for _, f := range strings.Split(v, ",") {
+		if f = strings.TrimSpace(f); f != "" {
+			out = append(out, f)
+		}
+	}
+	return out
 }

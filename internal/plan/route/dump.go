@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Dump writes p for people and for comparison: equal plans dump equally.
@@ -58,6 +59,8 @@ func (h *Hosts) dump(w io.Writer) {
 func (r *Rule) String() string {
 	var b strings.Builder
 	switch {
+	case r.Redirect != nil:
+		fmt.Fprintf(&b, "%d %v", r.Redirect.Status, r.Redirect.Location)
 	case r.Respond != nil:
 		fmt.Fprintf(&b, "%d %q", r.Respond.Status, r.Respond.Text)
 	case r.Forward != nil:
@@ -73,12 +76,22 @@ func (r *Rule) String() string {
 		if r.Forward.Protocol != "" {
 			fmt.Fprintf(&b, " by %s", r.Forward.Protocol)
 		}
+		r.Forward.dump(&b)
 	}
 	if r.Rewrite != nil {
 		fmt.Fprintf(&b, " path %s", r.Rewrite.Target)
 	}
 	if r.Secure != WhereCertified {
 		fmt.Fprintf(&b, " %v", r.Secure)
+	}
+	if r.CORS != nil {
+		fmt.Fprintf(&b, " cors for %s", strings.Join(r.CORS.Origins, ","))
+	}
+	if r.Access != nil {
+		fmt.Fprintf(&b, " allow %v deny %v", r.Access.Allow, r.Access.Deny)
+	}
+	if r.MaxBody > 0 {
+		fmt.Fprintf(&b, " body up to %d", r.MaxBody)
 	}
 	fmt.Fprintf(&b, " [%v]", r.Source)
 	return b.String()
@@ -109,5 +122,24 @@ func (b *Backend) dump(w io.Writer) {
 	}
 	if b.Problem != "" {
 		fmt.Fprintf(w, "  none: %s\n", b.Problem)
+	}
+}
+
+// dump writes what differs from the defaults.
+func (f *Forward) dump(w io.Writer) {
+	if t := (Timeouts{5 * time.Second, 60 * time.Second, 60 * time.Second}); f.Timeouts != t {
+		fmt.Fprintf(w, " timeouts %v %v %v", f.Timeouts.Connect, f.Timeouts.Send, f.Timeouts.Read)
+	}
+	if f.Tries != 3 {
+		fmt.Fprintf(w, " tries %d", f.Tries)
+	}
+	if f.Host != "" {
+		fmt.Fprintf(w, " as %s", f.Host)
+	}
+	for _, h := range f.Set {
+		fmt.Fprintf(w, " %s: %s", h.Name, h.Value)
+	}
+	if a := f.Affinity; a != nil {
+		fmt.Fprintf(w, " sticky by cookie %s for %s", a.Cookie, a.Path)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairway-net/fairway/internal/dialect"
 	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/model"
 )
@@ -15,6 +16,7 @@ type fragment struct {
 	ing      *model.Ingress
 	settings nginx.Settings
 	hosts    []string // patterns of its rules, each once; "" for rules without host
+	aliases  []string // further hosts, for those that have no rules of their own
 	drafts   []draft
 	fallback *Rule // spec.defaultBackend
 	backends []backendRef
@@ -27,6 +29,7 @@ type draft struct {
 	host string
 	path string // as written, "/" for ""
 	kind model.PathType
+	root bool // the rule of app-root: "/" and nothing else, before all others
 	rule Rule // Match and Rewrite are still empty
 }
 
@@ -51,10 +54,14 @@ func translate(ing *model.Ingress) *fragment {
 		rule := f.rule(*ing.Default, "spec.defaultBackend", "spec.defaultBackend")
 		f.fallback = &rule
 	}
+	f.aliases = f.settings.Aliases
 	for i, r := range ing.Rules {
 		host := strings.ToLower(r.Host)
 		if !slices.Contains(f.hosts, host) {
 			f.hosts = append(f.hosts, host)
+			if f.settings.AppRoot != "" {
+				f.drafts = append(f.drafts, f.appRoot(host))
+			}
 		}
 		for j, p := range r.Paths {
 			field := fmt.Sprintf("spec.rules[%d].http.paths[%d]", i, j)
@@ -73,22 +80,35 @@ func translate(ing *model.Ingress) *fragment {
 
 // rule makes the rule for a backend, without its path.
 func (f *fragment) rule(b model.IngressBackend, field, backendField string) Rule {
-	r := Rule{Source: Source{refOf(f.ing), field}, Secure: secure(f.settings)}
+	s := &f.settings
+	r := Rule{Source: Source{refOf(f.ing), field}, Redirect: redirect(s), Secure: secure(s), CORS: cors(s), Access: access(s),
+		MaxBody: s.BodySize, Unlogged: !s.AccessLog}
 	if b.Service == "" {
 		rejected := model.Rejected{Ref: refOf(f.ing), Field: backendField + ".resource", Reason: "ResourceBackendUnsupported",
 			Message: fmt.Sprintf("a backend of kind %s is not supported", b.Resource), Fix: "write backend.service"}
 		f.rejected = append(f.rejected, rejected)
-		r.Respond = &Respond{Status: 503, Text: rejected.Message}
+		if r.Redirect == nil {
+			r.Respond = &Respond{Status: 503, Text: rejected.Message}
+		}
 		return r
 	}
 	key := BackendKey{model.Name{Namespace: f.ing.Namespace, Name: b.Service}, b.Port}
 	f.backends = append(f.backends, backendRef{key, backendField})
-	r.Forward = &Forward{Targets: []Target{{Backend: key, Weight: 1}}, Protocol: protocol(f.settings.BackendProtocol),
-		Timeouts: defaultTimeouts, Tries: defaultTries}
+	if r.Redirect == nil {
+		r.Forward = &Forward{Targets: []Target{{Backend: key, Weight: 1}}, Protocol: protocol(s.BackendProtocol),
+			Timeouts: Timeouts{Connect: s.ConnectTimeout, Send: s.SendTimeout, Read: s.ReadTimeout}, Tries: s.Tries, Host: s.UpstreamHost}
+	}
 	return r
 }
 
-func secure(s nginx.Settings) Secure {
+// appRoot makes the rule that annotation app-root adds to a host.
+func (f *fragment) appRoot(host string) draft {
+	r := Rule{Source: Source{refOf(f.ing), nginx.Field(nginx.Prefix + "app-root")}, Secure: secure(&f.settings), Unlogged: !f.settings.AccessLog}
+	r.Redirect = &Redirect{Location: dialect.Template{{Var: dialect.Scheme}, {Text: "://"}, {Var: dialect.HostName}, {Text: f.settings.AppRoot}}, Status: 302}
+	return draft{host: host, path: "/", kind: model.Exact, root: true, rule: r}
+}
+
+func secure(s *nginx.Settings) Secure {
 	switch {
 	case s.ForceSSLRedirect:
 		return Always
@@ -125,6 +145,15 @@ func (f *fragment) certRef(t model.IngressTLS, field string) certRef {
 // path changes nothing, as in ingress-nginx.
 func (f *fragment) rewrites(d *draft) bool {
 	return f.settings.RewriteTarget != "" && f.settings.RewriteTarget != d.path
+}
+
+// names reports whether f has drafts for a pattern: it is the host of one of its
+// rules, or an alias.
+func (f *fragment) names(pattern string, alias bool) bool {
+	if alias {
+		return slices.Contains(f.aliases, pattern)
+	}
+	return slices.Contains(f.hosts, pattern)
 }
 
 // compareAge orders by age, the oldest first: it wins where two Ingresses want

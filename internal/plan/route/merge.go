@@ -18,23 +18,25 @@ import (
 // ingress-nginx, and manifests have come to rely on it.
 func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) {
 	h := &Host{Pattern: pattern}
+	// Aliases count only where no rule names the host.
+	alias := !slices.ContainsFunc(fragments, func(f *fragment) bool { return f.names(pattern, false) })
+	m := merger{host: h, taken: map[taken]*Rule{}}
 	for _, f := range fragments {
+		if !f.names(pattern, alias) {
+			continue
+		}
 		if h.Fallback == nil {
 			h.Fallback = f.fallback
 		}
 		for i := range f.drafts {
-			if d := &f.drafts[i]; d.host == pattern && (f.settings.UseRegex || f.rewrites(d)) {
-				h.Regex = true
+			if d := &f.drafts[i]; d.host == pattern || alias {
+				m.drafts = append(m.drafts, source{f, d})
+				h.Regex = h.Regex || !d.root && (f.settings.UseRegex || f.rewrites(d))
 			}
 		}
 	}
-	m := merger{host: h, taken: map[taken]*Rule{}}
-	for _, f := range fragments {
-		for i := range f.drafts {
-			if f.drafts[i].host == pattern {
-				m.add(f, &f.drafts[i])
-			}
-		}
+	for _, s := range m.drafts {
+		m.add(s.fragment, s.draft)
 	}
 	slices.SortStableFunc(h.Rules, compareRules)
 	if !h.Regex {
@@ -46,13 +48,20 @@ func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) 
 // merger collects the rules of one host.
 type merger struct {
 	host     *Host
+	drafts   []source
 	taken    map[taken]*Rule
 	rejected []model.Rejected
+}
+
+type source struct {
+	fragment *fragment
+	draft    *draft
 }
 
 type taken struct {
 	kind PathKind
 	path string
+	root bool
 }
 
 func (m *merger) add(f *fragment, d *draft) {
@@ -76,11 +85,14 @@ func (m *merger) add(f *fragment, d *draft) {
 	}
 	// In regex mode the type of a path means nothing, but it does keep apart
 	// rules that ingress-nginx would keep apart.
-	key := taken{pathKind(d.kind), rule.Match.Path}
+	key := taken{pathKind(d.kind), rule.Match.Path, d.root}
 	if first := m.taken[key]; first != nil {
 		reject("PathConflict", fmt.Sprintf("%s has path %s of host %q already", first.Source, d.path, m.host.Pattern),
 			"the older Ingress wins; remove one of the two")
 		return
+	}
+	if rule.Forward != nil {
+		rule.Forward = f.forward(&rule)
 	}
 	m.taken[key] = &rule
 	m.host.Rules = append(m.host.Rules, &rule)
@@ -89,6 +101,10 @@ func (m *merger) add(f *fragment, d *draft) {
 // compile makes rule match by regular expression, exactly as ingress-nginx
 // writes its location ("~* ^path") and its rewrite ("(?i)path").
 func compile(rule *Rule, f *fragment, d *draft) error {
+	if d.root {
+		rule.Match = Match{Kind: Exact, Path: "/", Regex: regexp.MustCompile("^/$")}
+		return nil
+	}
 	re, err := regexp.Compile("(?i)^" + d.path)
 	if err != nil {
 		return reason(err)
@@ -102,6 +118,16 @@ func compile(rule *Rule, f *fragment, d *draft) error {
 		rule.Rewrite = &Rewrite{Regex: groups, Target: f.settings.RewriteTarget}
 	}
 	return nil
+}
+
+// forward completes the Forward of a rule with what depends on its path.
+func (f *fragment) forward(r *Rule) *Forward {
+	out := *r.Forward
+	out.Affinity = affinity(&f.settings, &r.Match)
+	if r.Rewrite != nil && f.settings.ForwardedPrefix != "" {
+		out.Set = append(out.Set, Header{"X-Forwarded-Prefix", f.settings.ForwardedPrefix})
+	}
+	return &out
 }
 
 // reason drops the expression that regexp puts into its errors.

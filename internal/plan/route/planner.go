@@ -213,7 +213,7 @@ func (p *Planner) link(key string, f *fragment, d *dirty) {
 	d.claimed = true
 	p.touch(f, d)
 	d.references[key] = struct{}{}
-	for _, h := range f.hosts {
+	for _, h := range slices.Concat(f.hosts, f.aliases) {
 		p.byHost.add(h, key)
 	}
 	for _, b := range f.backends {
@@ -228,7 +228,7 @@ func (p *Planner) unlink(key string, f *fragment, d *dirty) {
 	delete(p.fragments, key)
 	d.claimed = true
 	p.touch(f, d)
-	for _, h := range f.hosts {
+	for _, h := range slices.Concat(f.hosts, f.aliases) {
 		p.byHost.remove(h, key)
 	}
 	for _, b := range f.backends {
@@ -241,7 +241,7 @@ func (p *Planner) unlink(key string, f *fragment, d *dirty) {
 
 // touch marks all that f contributes to.
 func (p *Planner) touch(f *fragment, d *dirty) {
-	for _, h := range f.hosts {
+	for _, h := range slices.Concat(f.hosts, f.aliases) {
 		d.hosts[h] = struct{}{}
 	}
 	if f.fallback != nil {

@@ -14,15 +14,21 @@ type Request struct {
 	Path string
 }
 
-// Rule sends the requests that it matches somewhere. Exactly one of Forward
-// and Respond is set.
+// Rule sends the requests that it matches somewhere. Exactly one of Redirect,
+// Respond and Forward is set. The fields are in the order in which they are
+// looked at, which is that of nginx's phases.
 type Rule struct {
-	Source  Source
-	Match   Match
-	Secure  Secure   // whether plain HTTP is answered by a redirect
-	Rewrite *Rewrite // nil: the path stays as it is
-	Forward *Forward
-	Respond *Respond
+	Source   Source
+	Match    Match
+	Redirect *Redirect
+	Secure   Secure  // whether plain HTTP is answered by a redirect
+	CORS     *CORS   // nil: none of our business
+	Access   *Access // nil: everybody
+	Respond  *Respond
+	MaxBody  int64    // largest body in bytes; 0: no limit
+	Rewrite  *Rewrite // nil: the path stays as it is
+	Forward  *Forward
+	Unlogged bool // not in the access log
 }
 
 // Source says where a rule was written: for logs, metrics and explanations.
@@ -42,7 +48,7 @@ const (
 	Exact  PathKind = iota // the whole path
 	Prefix                 // whole elements; a slash at the end is ignored
 	Text                   // letter by letter: /foo matches /foobar, as a location of nginx does
-	Regex                  // not case-sensitive, anchored at the start; on hosts with Regex set there is no other kind
+	Regex                  // not case-sensitive, anchored at the start; what all paths of a host with Regex set are, but that of app-root
 )
 
 func (k PathKind) String() string {
@@ -53,7 +59,7 @@ func (k PathKind) String() string {
 type Match struct {
 	Kind  PathKind
 	Path  string         // canonical, but for Regex: as written
-	Regex *regexp.Regexp // for Regex
+	Regex *regexp.Regexp // set for all rules of a host with Regex set
 }
 
 // Secure says what happens to requests that did not come over TLS.
@@ -86,8 +92,14 @@ type Forward struct {
 	Targets  []Target
 	Protocol Protocol // "": the Backend's
 	Timeouts Timeouts
-	Tries    int // how many endpoints one request may be offered to, at least 1
+	Tries    int       // how many endpoints one request may be offered to; 0: all
+	Host     string    // Host header for the endpoint; "": the client's
+	Set      []Header  // further headers for the endpoint, in the place of the client's
+	Affinity *Affinity // nil: endpoints take turns
 }
+
+// Header is one field.
+type Header struct{ Name, Value string }
 
 // Target is a backend's share of the requests.
 type Target struct {
@@ -101,12 +113,6 @@ type Timeouts struct {
 	Send    time.Duration // between two successful writes of the request
 	Read    time.Duration // between two successful reads of the response
 }
-
-// The defaults of ingress-nginx: proxy-connect-timeout, proxy-send-timeout,
-// proxy-read-timeout and proxy-next-upstream-tries.
-var defaultTimeouts = Timeouts{Connect: 5 * time.Second, Send: 60 * time.Second, Read: 60 * time.Second}
-
-const defaultTries = 3
 
 // Respond answers a request without a backend.
 type Respond struct {

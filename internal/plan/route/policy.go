@@ -1,0 +1,143 @@
+package route
+
+import (
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/fairway-net/fairway/internal/dialect"
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
+)
+
+// Redirect answers a request with another URL.
+type Redirect struct {
+	Location dialect.Template
+	Status   int
+}
+
+// URL is the value of Location. requestURI is escaped path and query.
+func (r *Redirect) URL(scheme, host, requestURI string) string {
+	return r.Location.Expand(func(v dialect.Var) string {
+		switch v {
+		case dialect.Scheme:
+			return scheme
+		case dialect.HostName:
+			return host
+		}
+		return requestURI
+	})
+}
+
+func redirect(s *nginx.Settings) *Redirect {
+	switch {
+	case len(s.Temporal) > 0:
+		return &Redirect{Location: s.Temporal, Status: s.TemporalCode}
+	case len(s.Redirect) > 0:
+		return &Redirect{Location: s.Redirect, Status: s.RedirectCode}
+	}
+	return nil
+}
+
+// Access says which clients may ask. Who may not gets 403.
+type Access struct {
+	Allow []netip.Prefix // nil: all
+	Deny  []netip.Prefix // looked at first
+}
+
+// Allows reports whether a client may ask.
+func (a *Access) Allows(client netip.Addr) bool {
+	contains := func(p netip.Prefix) bool { return p.Contains(client.Unmap()) }
+	return !slices.ContainsFunc(a.Deny, contains) && (a.Allow == nil || slices.ContainsFunc(a.Allow, contains))
+}
+
+func access(s *nginx.Settings) *Access {
+	if s.Allow == nil && s.Deny == nil {
+		return nil
+	}
+	return &Access{Allow: s.Allow, Deny: s.Deny}
+}
+
+// CORS lets scripts of other origins read responses (the Fetch standard,
+// section 3.2). Values are those of the headers.
+type CORS struct {
+	Origins     []string // as in nginx.CORS
+	Methods     string
+	Headers     string
+	Expose      string
+	Credentials bool
+	MaxAge      string
+}
+
+// Allow returns the value of Access-Control-Allow-Origin for a request's Origin,
+// or "" if it may not read responses.
+func (c *CORS) Allow(origin string) string {
+	for _, o := range c.Origins {
+		if o == "*" {
+			return "*"
+		}
+		if origin == "" {
+			continue
+		}
+		before, after, wild := strings.Cut(strings.ToLower(o), "*")
+		have := strings.ToLower(origin)
+		if !wild && have == before {
+			return origin
+		}
+		if label, ok := strings.CutPrefix(have, before); wild && ok {
+			if label, ok = strings.CutSuffix(label, after); ok && label != "" && !strings.ContainsAny(label, "./:@") {
+				return origin
+			}
+		}
+	}
+	return ""
+}
+
+func cors(s *nginx.Settings) *CORS {
+	c := &s.CORS
+	if !c.Enabled {
+		return nil
+	}
+	return &CORS{Origins: c.Origins, Methods: c.Methods, Headers: c.Headers, Expose: c.Expose, Credentials: c.Credentials, MaxAge: strconv.Itoa(c.MaxAge)}
+}
+
+// Affinity keeps a client with its endpoint by a cookie, for as long as the
+// endpoint takes requests.
+type Affinity struct {
+	Cookie   string
+	Path     string
+	Domain   string
+	MaxAge   int // seconds; 0: until the browser ends
+	SameSite string
+	Secure   *bool // nil: for requests over TLS
+}
+
+// affinity is what the annotations say, for a rule with the given path.
+func affinity(s *nginx.Settings, m *Match) *Affinity {
+	a := &s.Affinity
+	if !a.Enabled {
+		return nil
+	}
+	out := &Affinity{Cookie: a.Cookie, Path: a.Path, Domain: a.Domain, MaxAge: a.MaxAge, SameSite: a.SameSite, Secure: a.Secure}
+	if out.Cookie == "" {
+		out.Cookie = "INGRESSCOOKIE"
+	}
+	if out.Path == "" {
+		out.Path = "/"
+		if m.Kind != Regex {
+			out.Path = escapePath(m.Path)
+		}
+	}
+	return out
+}
+
+// Token is the value of an affinity cookie for e. All gateways make the same one,
+// and it tells clients nothing.
+func (e *Endpoint) Token() string {
+	h := fnv.New64a()
+	b, _ := e.Addr.MarshalBinary() // never fails
+	h.Write([]byte("fairway affinity "))
+	h.Write(b)
+	return strconv.FormatUint(h.Sum64(), 36)
+}

@@ -1,0 +1,81 @@
+package proxy
+
+import (
+	"net/http"
+	"net/netip"
+
+	"github.com/fairway-net/fairway/internal/plan/route"
+)
+
+// allowed says whether the client's address may ask.
+func (x *exchange) allowed(a *route.Access) bool {
+	client, err := netip.ParseAddrPort(x.request.RemoteAddr)
+	return err == nil && a.Allows(client.Addr())
+}
+
+// corsHeaders are ours where a rule has CORS; a backend's are replaced.
+var corsHeaders = [...]string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Allow-Methods",
+	"Access-Control-Allow-Headers", "Access-Control-Expose-Headers", "Access-Control-Max-Age"}
+
+// cors puts the headers on the response, whoever makes it, and answers OPTIONS
+// itself. It returns whether it has.
+func (x *exchange) cors(c *route.CORS) bool {
+	origin := c.Allow(x.request.Header.Get("Origin"))
+	if origin == "" {
+		return false
+	}
+	h := x.writer.Header()
+	h.Set("Access-Control-Allow-Origin", origin)
+	if origin != "*" {
+		h.Add("Vary", "Origin")
+	}
+	if c.Credentials {
+		h.Set("Access-Control-Allow-Credentials", "true")
+	}
+	h.Set("Access-Control-Allow-Methods", c.Methods)
+	h.Set("Access-Control-Allow-Headers", c.Headers)
+	if c.Expose != "" {
+		h.Set("Access-Control-Expose-Headers", c.Expose)
+	}
+	h.Set("Access-Control-Max-Age", c.MaxAge)
+	x.ownsCORS = true
+	if x.request.Method != http.MethodOptions {
+		return false
+	}
+	h.Set("Content-Type", "text/plain charset=UTF-8")
+	h.Set("Content-Length", "0")
+	x.writer.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// stick gives the client the cookie of its endpoint, unless it has it.
+func (x *exchange) stick(a *route.Affinity, h http.Header) {
+	if x.endpoint == nil || x.stickyToken(a) == x.endpoint.token {
+		return
+	}
+	c := http.Cookie{Name: a.Cookie, Value: x.endpoint.token, Path: a.Path, Domain: a.Domain, MaxAge: a.MaxAge, HttpOnly: true, Secure: x.listener.TLS}
+	if a.Secure != nil {
+		c.Secure = *a.Secure
+	}
+	switch a.SameSite {
+	case "None":
+		c.SameSite = http.SameSiteNoneMode
+	case "Lax":
+		c.SameSite = http.SameSiteLaxMode
+	case "Strict":
+		c.SameSite = http.SameSiteStrictMode
+	}
+	h.Add("Set-Cookie", c.String())
+}
+
+// stickyToken is the value of the client's affinity cookie; "" if there is none.
+func (x *exchange) stickyToken(a *route.Affinity) string {
+	if a == nil {
+		return ""
+	}
+	c, err := x.request.Cookie(a.Cookie)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
