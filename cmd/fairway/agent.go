@@ -19,6 +19,7 @@ func runAgent(ctx context.Context, env *cli.Env, args []string) error {
 	kubeconfig := fs.String("kubeconfig", "", "use `FILE` instead of the pod's service account")
 	node := fs.String("node", env.Getenv("NODE_NAME"), "`NAME` of the Node (default $NODE_NAME)")
 	health := fs.String("health", "127.0.0.1:9465", "serve /livez, /readyz and /metrics on `ADDR`")
+	nodeHealth := fs.String("node-health", ":10256", "answer load balancers that ask about the node on `ADDR`")
 	bpffs := fs.String("bpf", "/sys/fs/bpf/fairway", "pin maps and links below `DIR`")
 	records := fs.String("records", "/run/fairway/pods", "remember attached pods in `DIR`")
 	binDir := fs.String("cni-bin", "/opt/cni/bin", "install the CNI plugin in `DIR`")
@@ -42,7 +43,7 @@ func runAgent(ctx context.Context, env *cli.Env, args []string) error {
 		return err
 	}
 	return agent.RunNode(ctx, agent.NodeOptions{
-		Config: cfg, Rest: rest, Node: *node, Socket: cni.Socket, Records: *records, BPF: *bpffs, Health: *health,
+		Config: cfg, Rest: rest, Node: *node, Socket: cni.Socket, Records: *records, BPF: *bpffs, Health: *health, NodeHealth: *nodeHealth,
 		Plugin: agent.Plugin{Program: program, BinDir: *binDir, ConfigDir: *confDir}, Log: cli.Logger(env),
 	})
 }

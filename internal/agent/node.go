@@ -34,7 +34,10 @@ type NodeOptions struct {
 	BPF     string // directory of the pinned maps and links, on a bpffs
 	Plugin  Plugin // what the container runtime is given
 	Health  string // address of /livez, /readyz and /metrics; "": none
-	Log     *slog.Logger
+	// NodeHealth is the address where load balancers outside ask about the
+	// node, which is kube-proxy's port; "": none.
+	NodeHealth string
+	Log        *slog.Logger
 }
 
 // RunNode is the agent of one node: it attaches pods, keeps Services and
@@ -89,7 +92,9 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 		return jobs.wait(err)
 	}
 	metrics.pods, metrics.datapath = pods, datapath
-	services := &services{params: service.Params{Node: o.Node}, datapath: datapath, done: gates.opener("services")}
+	health := newHealthPorts(func() bool { return gates.check() == nil }, o.Log)
+	defer health.close()
+	services := &services{params: service.Params{Node: o.Node}, datapath: datapath, health: health, done: gates.opener("services")}
 	routes := &routes{node: o.Node, config: o.Config, router: netdev.Router{Uplink: uplink.Name}, datapath: datapath, done: gates.opener("routes")}
 	vips := &vips{node: o.Node, datapath: datapath}
 
@@ -102,6 +107,12 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 	loop("routes", run.Options{Synced: routes.kinds(), Interval: 20 * time.Millisecond, Resync: time.Minute}, routes.step)
 	loop("vips", run.Options{Synced: vips.kinds(), Interval: 20 * time.Millisecond}, vips.step)
 
+	if o.NodeHealth != "" {
+		eligible := func() bool { n := store.Snapshot().Node(o.Node); return n != nil && !n.Deleting }
+		if err := (nodeHealth{eligible, gates.check, time.Now}).serve(ctx, o.NodeHealth, o.Log); err != nil {
+			o.Log.Warn("load balancers cannot ask about this node; does kube-proxy run beside Fairway?", "err", err)
+		}
+	}
 	listener, err := server.Listen(o.Socket)
 	if err != nil {
 		return jobs.wait(err)

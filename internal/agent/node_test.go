@@ -115,7 +115,7 @@ func (f *fakeKernel) ApplyVIPs(_ context.Context, v []netip.Addr) error {
 
 func TestServicesPruneOnceAndOnlyAfterACompleteApply(t *testing.T) {
 	k, opened := &fakeKernel{fail: errors.New("no memory")}, 0
-	s := &services{params: service.Params{Node: "here"}, datapath: k, done: func() { opened++ }}
+	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), done: func() { opened++ }}
 	if err := s.step(t.Context(), snapshotOf(), state.Changes{All: true}); err == nil || k.pruned != 0 || opened != 0 {
 		t.Errorf("after a failed apply: error %v, pruned %d times, done %d times", err, k.pruned, opened)
 	}
@@ -136,7 +136,7 @@ func TestServicesPlanOnlyWhatAChangeTouches(t *testing.T) {
 	}
 	snap := snapshotOf(svc("one", "10.96.0.1"), svc("two", "10.96.0.2"), &model.Node{Name: "here"})
 	k := &fakeKernel{}
-	s := &services{params: service.Params{Node: "here"}, datapath: k, done: func() {}}
+	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), done: func() {}}
 	if err := s.step(t.Context(), snap, state.Changes{All: true}); err != nil || len(k.services[0]) != 2 {
 		t.Fatalf("first step: %v, %d plans, want 2", err, len(k.services[0]))
 	}

@@ -17,6 +17,7 @@ type services struct {
 		ApplyServices(context.Context, []service.Plan) error
 		PruneServices(context.Context) error
 	}
+	health *healthPorts
 	done   func() // called after each success
 	pruned bool
 }
@@ -41,7 +42,7 @@ func (s *services) step(ctx context.Context, snap *state.Snapshot, changes state
 		s.pruned = true
 	}
 	s.done()
-	return nil
+	return s.health.apply(plans)
 }
 
 func (s *services) affected(snap *state.Snapshot, changes state.Changes) []service.Key {

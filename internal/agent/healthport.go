@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/plan/service"
+)
+
+// healthPorts serves the healthCheckNodePort of Services with
+// externalTrafficPolicy Local: a load balancer outside asks each node whether
+// it has an endpoint. The answers have kube-proxy's form.
+type healthPorts struct {
+	log     *slog.Logger
+	healthy func() bool // of this node's datapath; part of the answer
+
+	mu   sync.Mutex
+	open map[service.Key]*healthPort
+}
+
+// healthPort is one Service's port.
+type healthPort struct {
+	number uint16
+	local  atomic.Int64 // ready endpoints on this node
+	server *http.Server
+}
+
+func newHealthPorts(healthy func() bool, log *slog.Logger) *healthPorts {
+	return &healthPorts{log: log, healthy: healthy, open: map[service.Key]*healthPort{}}
+}
+
+// apply makes the ports those of plans, for the keys of plans. A port that is
+// taken does not keep the others from being served.
+func (h *healthPorts) apply(plans []service.Plan) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range plans { // before any is opened: a number may have changed hands
+		if old := h.open[plans[i].Key]; old != nil && old.number != plans[i].HealthCheckPort {
+			old.server.Close()
+			delete(h.open, plans[i].Key)
+		}
+	}
+	var errs []error
+	for i := range plans {
+		p := &plans[i]
+		if p.HealthCheckPort == 0 {
+			continue
+		}
+		if h.open[p.Key] == nil {
+			port, err := h.listen(p.Key.Name, p.HealthCheckPort)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("serve healthCheckNodePort of Service %v: %w", p.Key.Name, err))
+				continue
+			}
+			h.open[p.Key] = port
+		}
+		h.open[p.Key].local.Store(int64(p.LocalReady))
+	}
+	return errors.Join(errs...)
+}
+
+func (h *healthPorts) listen(svc model.Name, number uint16) (*healthPort, error) {
+	lis, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(int(number))))
+	if err != nil {
+		return nil, err
+	}
+	port := &healthPort{number: number}
+	port.server = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answerHealth(w, svc, int(port.local.Load()), h.healthy())
+	})}
+	go func() {
+		if err := port.server.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+			h.log.Error("health check server ended", "service", svc, "err", err)
+		}
+	}()
+	return port, nil
+}
+
+// close ends all servers.
+func (h *healthPorts) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, port := range h.open {
+		port.server.Close()
+		delete(h.open, key)
+	}
+}
+
+// answerHealth is what kube-proxy's healthcheck.hcHandler answers.
+func answerHealth(w http.ResponseWriter, svc model.Name, local int, healthy bool) {
+	code := http.StatusServiceUnavailable
+	if local > 0 && healthy {
+		code = http.StatusOK
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(local))
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]any{ // a client that has gone need not know
+		"service":             map[string]string{"namespace": svc.Namespace, "name": svc.Name},
+		"localEndpoints":      local,
+		"serviceProxyHealthy": healthy,
+	})
+}
+
+// nodeHealth answers load balancers that ask about the node as a whole, at the
+// port where they ask kube-proxy (10256): /healthz is not found healthy while
+// the node is on its way out (KEP-3836), /livez does not look at that.
+type nodeHealth struct {
+	eligible func() bool
+	ready    func() error
+	now      func() time.Time
+}
+
+func (n nodeHealth) serve(ctx context.Context, addr string, log *slog.Logger) error {
+	lis, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("serve node health: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { n.answer(w, n.eligible()) })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { n.answer(w, true) })
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { srv.Close() })
+	go func() {
+		if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("node health server ended", "err", err)
+		}
+	}()
+	return nil
+}
+
+func (n nodeHealth) answer(w http.ResponseWriter, eligible bool) {
+	code := http.StatusOK
+	if err := n.ready(); err != nil || !eligible {
+		code = http.StatusServiceUnavailable
+	}
+	now := n.now().UTC().Format(time.RFC3339)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]any{"lastUpdated": now, "currentTime": now, "nodeEligible": eligible})
+}
