@@ -35,7 +35,7 @@ func write(bin, out string) error {
 		return err
 	}
 	defer f.Close()
-	tools, err := userland("/usr/bin/curl", "/bin/nc.openbsd:/usr/bin/nc", "/usr/bin/dig", "/usr/bin/getent", "/usr/bin/timeout")
+	tools, err := userland("/bin/dash:/bin/sh", "/usr/bin/curl", "/bin/nc.openbsd:/usr/bin/nc", "/usr/bin/dig", "/usr/bin/getent", "/usr/bin/timeout")
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func write(bin, out string) error {
 		{Path: "/agnhost-2", Link: "/agnhost"},
 		{Path: "/uploads/.keep", Source: "/dev/null"},
 	}, tools...)
-	if err := image.Write(f,
+	if _, err := image.Write(f,
 		image.Image{Name: repo + "agnhost:2.63.0", Files: agnhost, Entrypoint: []string{"/agnhost"}, Env: path},
 		image.Image{Name: repo + "glibc-dns-testing:2.0.0", Files: tools, Entrypoint: []string{"/bin/sh"}, Env: path},
 		image.Image{Name: repo + "busybox:1.37.0-1", Files: tools, Entrypoint: []string{"/bin/sh"}, Env: path},
@@ -59,7 +59,8 @@ func write(bin, out string) error {
 }
 
 // userland returns busybox with all its applets, and programs ("SOURCE" or
-// "SOURCE:PATH") with their libraries in the place of the applets.
+// "SOURCE:PATH") with their libraries in the place of the applets. The shell
+// must be one of the programs: busybox's own runs its applets whatever is in PATH.
 func userland(programs ...string) ([]image.File, error) {
 	files := []image.File{{Path: "/bin/busybox", Source: "/bin/busybox"}}
 	have := map[string]bool{"/bin/busybox": true}
