@@ -238,3 +238,67 @@ func TestServerAlias(t *testing.T) {
 		}
 	}
 }
+
+func TestCanary(t *testing.T) {
+	w := newWorld(t)
+	main, canary := w.backend("main"), w.backend("canary")
+	objects := []any{service("main"), slice("main", addrOf(main)), service("canary"), slice("canary", addrOf(canary)), ingress("main", "h.example", "/ main")}
+	old := ingress("canary", "h.example", "/ canary")
+	old.Created = old.Created.AddDate(-1, 0, 0) // older than the main Ingress: that must not matter
+	w.set(append(objects, annotate(old, "canary", "true", "canary-by-header", "X-Canary", "canary-by-cookie", "canary", "canary-weight", "30"))...)
+	for _, c := range []struct {
+		header, cookie, want string // "": decided by weight
+	}{
+		{"always", "", "canary"},
+		{"never", "", "main"},
+		{"always", "never", "canary"},
+		{"never", "always", "main"},
+		{"other", "always", "canary"},
+		{"", "always", "canary"},
+		{"", "never", "main"},
+		{"", "other", ""},
+		{"", "", ""},
+	} {
+		count := map[string]int{}
+		for range 300 {
+			var headers []string
+			if c.header != "" {
+				headers = append(headers, "X-Canary", c.header)
+			}
+			if c.cookie != "" {
+				headers = append(headers, "Cookie", "canary="+c.cookie)
+			}
+			resp, _ := w.get("http://h.example/", headers...)
+			count[resp.Header.Get("X-Backend")]++
+			if c.want != "" {
+				break
+			}
+		}
+		// Thirty of a hundred: 90 of 300 with a standard deviation of 8.
+		if c.want != "" && count[c.want] != 1 || c.want == "" && (count["canary"] < 40 || count["canary"] > 140) {
+			t.Errorf("header %q, cookie %q: %v, want %s", c.header, c.cookie, count, c.want)
+		}
+	}
+	w.set(annotate(ingress("canary", "h.example", "/ canary"), "canary", "true", "canary-by-header", "X-User", "canary-by-header-value", "beta"))
+	for value, want := range map[string]string{"beta": "canary", "always": "main", "": "main"} {
+		if resp, _ := w.get("http://h.example/", "X-User", value); resp.Header.Get("X-Backend") != want {
+			t.Errorf("header value %q: %s, want %s", value, resp.Header.Get("X-Backend"), want)
+		}
+	}
+}
+
+// TestGuardsThatCannotBeFollowed: an Ingress that asks for authentication must
+// not be open to everybody because we do not implement it.
+func TestGuardsThatCannotBeFollowed(t *testing.T) {
+	for _, pair := range [][]string{{"auth-url", "http://auth.example/"}, {"auth-type", "basic"}, {"whitelist-source-range", "10.0.0.0/33"}} {
+		w := newWorld(t)
+		a := w.backend("a")
+		w.set(service("a"), slice("a", addrOf(a)), annotate(ingress("i", "h.example", "/ a"), pair...), ingress("j", "other.example", "/ a"))
+		if resp, text := w.get("http://h.example/"); resp.StatusCode != 503 || !strings.Contains(text, pair[0]) {
+			t.Errorf("%v: %d %s", pair, resp.StatusCode, text)
+		}
+		if resp, _ := w.get("http://other.example/"); resp.StatusCode != 200 {
+			t.Errorf("%v: the other Ingress: %d", pair, resp.StatusCode)
+		}
+	}
+}

@@ -17,7 +17,10 @@ import (
 // proxy hands the exchange to one of the rule's backends.
 func (x *exchange) proxy(live *live) {
 	f := x.rule.Forward
-	target := pick(f.Targets, live)
+	target := pick(f.Targets)
+	if c := f.Canary; c != nil && c.Takes(x.request.Header.Get, x.cookie, int(randomBelow(uint64(c.Total)))) {
+		target = c.Backend
+	}
 	pool := live.pools[target]
 	if pool == nil || len(pool.endpoints) == 0 {
 		text := "Service " + target.Service.String() + " is not known"
@@ -123,7 +126,7 @@ func (x *exchange) answerError(_ http.ResponseWriter, r *http.Request, err error
 
 // pick chooses a target by weight. With one target, the rule of an Ingress, it
 // is that.
-func pick(targets []route.Target, live *live) route.BackendKey {
+func pick(targets []route.Target) route.BackendKey {
 	if len(targets) == 1 {
 		return targets[0].Backend
 	}

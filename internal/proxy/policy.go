@@ -73,7 +73,11 @@ func (x *exchange) stickyToken(a *route.Affinity) string {
 	if a == nil {
 		return ""
 	}
-	c, err := x.request.Cookie(a.Cookie)
+	return x.cookie(a.Cookie)
+}
+
+func (x *exchange) cookie(name string) string {
+	c, err := x.request.Cookie(name)
 	if err != nil {
 		return ""
 	}

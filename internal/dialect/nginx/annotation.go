@@ -24,7 +24,7 @@ type Annotation struct {
 // Annotations returns the table of what is understood, in the order of the
 // keys. Its rows are declared in the files of their groups.
 func Annotations() []Annotation {
-	all := slices.Concat(rewriteTable(), proxyTable(), accessTable(), corsTable(), affinityTable(), silentTable())
+	all := slices.Concat(rewriteTable(), proxyTable(), accessTable(), corsTable(), affinityTable(), canaryTable(), silentTable())
 	slices.SortFunc(all, func(a, b Annotation) int { return cmp.Compare(a.Key, b.Key) })
 	return all
 }
@@ -53,13 +53,20 @@ func Parse(ref model.Ref, annotations map[string]string) (Settings, []model.Reje
 			table = Annotations()
 		}
 		i, known := slices.BinarySearchFunc(table, name, func(a Annotation, k string) int { return cmp.Compare(a.Key, k) })
+		var r *model.Rejected
 		if !known {
-			rejected = append(rejected, unknown(ref, key, name, table))
+			r = unknown(ref, key, name, table)
+		} else if err := table[i].set(&s, annotations[key]); err != nil {
+			r = invalid(ref, key, err)
+		}
+		if r == nil {
 			continue
 		}
-		if err := table[i].set(&s, annotations[key]); err != nil {
-			rejected = append(rejected, invalid(ref, key, err))
+		if r.Reason != "AnnotationUnknown" && guards(name) {
+			s.Unguarded = name
+			r.Fix += "; until then requests get 503, for without it everybody could come in"
 		}
+		rejected = append(rejected, *r)
 	}
 	slices.SortFunc(rejected, model.Rejected.Compare)
 	return s, rejected
@@ -68,20 +75,28 @@ func Parse(ref model.Ref, annotations map[string]string) (Settings, []model.Reje
 // Field is the path of an annotation in its object.
 func Field(key string) string { return fmt.Sprintf("metadata.annotations[%s]", key) }
 
-func invalid(ref model.Ref, key string, err error) model.Rejected {
-	r := model.Rejected{Ref: ref, Field: Field(key), Reason: "AnnotationInvalid", Message: err.Error()}
+// guards reports whether an annotation keeps clients out, so that to leave it out
+// would be worse than not to serve. ingress-nginx, too, answers 503 where a
+// location's restrictions cannot be read.
+func guards(name string) bool {
+	return strings.HasSuffix(name, "-source-range") || name == "satisfy" ||
+		slices.Contains([]string{"auth-url", "auth-type", "auth-secret", "auth-tls-secret", "auth-tls-match-cn", "auth-tls-verify-client", "enable-global-auth"}, name)
+}
+
+func invalid(ref model.Ref, key string, err error) *model.Rejected {
+	r := &model.Rejected{Ref: ref, Field: Field(key), Reason: "AnnotationInvalid", Message: err.Error()}
 	if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
 		r.Message, r.Fix = v.Problem, v.Fix
 	}
 	return r
 }
 
-func unknown(ref model.Ref, key, name string, table []Annotation) model.Rejected {
-	r := model.Rejected{Ref: ref, Field: Field(key)}
+func unknown(ref model.Ref, key, name string, table []Annotation) *model.Rejected {
+	r := &model.Rejected{Ref: ref, Field: Field(key)}
 	if slices.Contains(unsupported(), name) {
 		r.Reason = "AnnotationUnsupported"
 		r.Message = fmt.Sprintf("ingress-nginx knows %s, Fairway does not implement it", name)
-		r.Fix = "the Ingress is served without it; remove the annotation if that is what you want"
+		r.Fix = "remove it if the Ingress is to be served without"
 		return r
 	}
 	r.Reason = "AnnotationUnknown"

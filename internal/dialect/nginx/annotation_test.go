@@ -94,6 +94,7 @@ func TestParseRejects(t *testing.T) {
 		{"configuration-snippet", "deny all;", "AnnotationUnsupported", "does not implement it"},
 	} {
 		got, rejected := Parse(ref, map[string]string{Prefix + c.key: c.value})
+		got.Unguarded = ""
 		if !reflect.DeepEqual(got, Defaults()) {
 			t.Errorf("%s: %s changed a setting: %+v", c.key, c.value, got)
 		}
@@ -115,6 +116,20 @@ func TestTableIsSortedAndComplete(t *testing.T) {
 		}
 		if slices.Contains(unsupported(), a.Key) {
 			t.Errorf("%s is both supported and not", a.Key)
+		}
+	}
+}
+
+// TestUnguarded: what was to keep somebody out must not just be left out.
+func TestUnguarded(t *testing.T) {
+	for key, want := range map[string]string{
+		"auth-url": "auth-url", "auth-type": "auth-type", "auth-tls-secret": "auth-tls-secret",
+		"allowlist-source-range": "allowlist-source-range", // with an invalid value
+		"limit-rps":              "", "ssl-redirect": "", "auth-uri": "",
+	} {
+		s, rejected := Parse(ref, map[string]string{Prefix + key: "x"})
+		if s.Unguarded != want || len(rejected) != 1 || strings.Contains(rejected[0].Fix, "503") != (want != "") {
+			t.Errorf("%s: unguarded %q, want %q; %v", key, s.Unguarded, want, rejected)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"net/netip"
+	"regexp"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/dialect"
@@ -35,6 +36,11 @@ type Settings struct {
 
 	CORS     CORS
 	Affinity Affinity
+	Canary   Canary
+
+	// Unguarded names an annotation that was to keep somebody out and cannot be
+	// followed; requests must not be served without it. "": none.
+	Unguarded string
 }
 
 // CORS is the group of enable-cors.
@@ -59,6 +65,16 @@ type Affinity struct {
 	Secure   *bool // nil: for requests over TLS
 }
 
+// Canary is the group of canary.
+type Canary struct {
+	Enabled       bool
+	Header        string
+	HeaderValue   string
+	HeaderPattern *regexp.Regexp
+	Cookie        string
+	Weight, Total int
+}
+
 // Protocol is a value of backend-protocol.
 type Protocol string
 
@@ -76,7 +92,7 @@ func Defaults() Settings {
 	return Settings{
 		SSLRedirect: true, RedirectCode: 301, TemporalCode: 302,
 		ConnectTimeout: 5 * time.Second, SendTimeout: 60 * time.Second, ReadTimeout: 60 * time.Second, Tries: 3,
-		AccessLog: true,
+		AccessLog: true, Canary: Canary{Total: 100},
 		CORS: CORS{Origins: []string{"*"}, Methods: "GET, PUT, POST, DELETE, PATCH, OPTIONS", Credentials: true, MaxAge: 1728000,
 			Headers: "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization"},
 	}

@@ -73,6 +73,9 @@ func (r *Rule) String() string {
 				fmt.Fprintf(&b, " ×%d", t.Weight)
 			}
 		}
+		if c := r.Forward.Canary; c != nil {
+			fmt.Fprintf(&b, " (canary %v header %q cookie %q weight %d/%d [%v])", c.Backend, c.Header, c.Cookie, c.Weight, c.Total, c.Source)
+		}
 		if r.Forward.Protocol != "" {
 			fmt.Fprintf(&b, " by %s", r.Forward.Protocol)
 		}

@@ -94,7 +94,11 @@ func (f *fragment) rule(b model.IngressBackend, field, backendField string) Rule
 	}
 	key := BackendKey{model.Name{Namespace: f.ing.Namespace, Name: b.Service}, b.Port}
 	f.backends = append(f.backends, backendRef{key, backendField})
-	if r.Redirect == nil {
+	switch {
+	case r.Redirect != nil:
+	case s.Unguarded != "":
+		r.Respond = &Respond{Status: 503, Text: fmt.Sprintf("annotation %s%s cannot be followed, and without it everybody could come in", nginx.Prefix, s.Unguarded)}
+	default:
 		r.Forward = &Forward{Targets: []Target{{Backend: key, Weight: 1}}, Protocol: protocol(s.BackendProtocol),
 			Timeouts: Timeouts{Connect: s.ConnectTimeout, Send: s.SendTimeout, Read: s.ReadTimeout}, Tries: s.Tries, Host: s.UpstreamHost}
 	}

@@ -21,8 +21,17 @@ func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) 
 	// Aliases count only where no rule names the host.
 	alias := !slices.ContainsFunc(fragments, func(f *fragment) bool { return f.names(pattern, false) })
 	m := merger{host: h, taken: map[taken]*Rule{}}
+	var canaries []source
 	for _, f := range fragments {
 		if !f.names(pattern, alias) {
+			continue
+		}
+		if f.isCanary() {
+			for i := range f.drafts {
+				if d := &f.drafts[i]; !d.root && (d.host == pattern || alias) {
+					canaries = append(canaries, source{f, d})
+				}
+			}
 			continue
 		}
 		if h.Fallback == nil {
@@ -37,6 +46,9 @@ func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) 
 	}
 	for _, s := range m.drafts {
 		m.add(s.fragment, s.draft)
+	}
+	for _, s := range canaries {
+		m.addCanary(s.fragment, s.draft)
 	}
 	slices.SortStableFunc(h.Rules, compareRules)
 	if !h.Regex {
@@ -69,23 +81,19 @@ func (m *merger) add(f *fragment, d *draft) {
 	reject := func(reason, message, fix string) {
 		m.rejected = append(m.rejected, model.Rejected{Ref: rule.Source.Ref, Field: rule.Source.Field + ".path", Reason: reason, Message: message, Fix: fix})
 	}
+	key, err := m.key(d)
+	if err != nil {
+		reject("PathInvalid", fmt.Sprintf("path %q cannot be the path of a request", d.path), "a path begins with a slash and has no dot segments")
+		return
+	}
+	rule.Match = Match{Kind: key.kind, Path: key.path}
 	if m.host.Regex {
 		if err := compile(&rule, f, d); err != nil {
 			reject("RegexInvalid", fmt.Sprintf("path %q is no regular expression: %v", d.path, err),
 				"the syntax is RE2, which has no lookaround and no backreferences")
 			return
 		}
-	} else {
-		path, _, err := CanonicalPath(escapePath(d.path))
-		if err != nil {
-			reject("PathInvalid", fmt.Sprintf("path %q cannot be the path of a request", d.path), "a path begins with a slash and has no dot segments")
-			return
-		}
-		rule.Match = Match{Kind: pathKind(d.kind), Path: path}
 	}
-	// In regex mode the type of a path means nothing, but it does keep apart
-	// rules that ingress-nginx would keep apart.
-	key := taken{pathKind(d.kind), rule.Match.Path, d.root}
 	if first := m.taken[key]; first != nil {
 		reject("PathConflict", fmt.Sprintf("%s has path %s of host %q already", first.Source, d.path, m.host.Pattern),
 			"the older Ingress wins; remove one of the two")
@@ -96,6 +104,19 @@ func (m *merger) add(f *fragment, d *draft) {
 	}
 	m.taken[key] = &rule
 	m.host.Rules = append(m.host.Rules, &rule)
+}
+
+// key is what two drafts of a host must not share. In regex mode the type of a
+// path means nothing, but it does keep apart rules that ingress-nginx would
+// keep apart.
+func (m *merger) key(d *draft) (taken, error) {
+	k := taken{pathKind(d.kind), d.path, d.root}
+	if m.host.Regex {
+		return k, nil
+	}
+	var err error
+	k.path, _, err = CanonicalPath(escapePath(d.path))
+	return k, err
 }
 
 // compile makes rule match by regular expression, exactly as ingress-nginx

@@ -315,7 +315,7 @@ func (p *Planner) listen(next *Plan, hosts *Hosts, certs *Certificates) {
 func (p *Planner) fallback() *Rule {
 	var best *fragment
 	for _, f := range p.fragments {
-		if f.fallback == nil {
+		if f.fallback == nil || f.isCanary() {
 			continue
 		}
 		if best == nil || len(f.hosts) == 0 && len(best.hosts) > 0 ||

@@ -104,7 +104,7 @@ func (w *world) ingress(name model.Name) *model.Ingress {
 	ing := &model.Ingress{Name: name, ClassName: pickFrom(w, "fairway", "fairway", "nginx", "", "other", "none"),
 		Created: now.Add(time.Duration(w.IntN(3)) * time.Hour), Annotations: map[string]string{}}
 	if w.IntN(4) == 0 {
-		ing.Annotations[nginx.Prefix+pickFrom(w, "rewrite-target", "use-regex", "ssl-redirect", "typo", "app-root", "server-alias", "affinity")] = pickFrom(w, "true", "/x", "/", "b.example", "cookie")
+		ing.Annotations[nginx.Prefix+pickFrom(w, "rewrite-target", "use-regex", "ssl-redirect", "typo", "app-root", "server-alias", "affinity", "canary", "auth-url")] = pickFrom(w, "true", "/x", "/", "b.example", "cookie")
 	}
 	if w.IntN(4) == 0 {
 		b := w.backend()

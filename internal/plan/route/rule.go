@@ -90,6 +90,7 @@ func (r *Rule) Redirects(req *Request, certs *Certificates) bool {
 // Forward sends a request to one of Targets, chosen by weight.
 type Forward struct {
 	Targets  []Target
+	Canary   *Canary  // nil: none; looked at before Targets
 	Protocol Protocol // "": the Backend's
 	Timeouts Timeouts
 	Tries    int       // how many endpoints one request may be offered to; 0: all
