@@ -29,14 +29,17 @@ export CGO_ENABLED = 0
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-build: $(BIN)/fairway-kube $(BIN)/containerd-shim-runc-v2 fairway ## Build everything into bin/
+build: $(BIN)/fairway-kube $(BIN)/kubectl $(BIN)/containerd-shim-runc-v2 fairway ## Build everything into bin/
 
 fairway: ## Build only Fairway itself
 	$(GO) build -trimpath -ldflags '$(LD)' -o $(BIN)/ ./cmd/...
 
 $(BIN)/fairway-kube: $(KUBESRC)
 	cd kube && $(GO) build -trimpath -ldflags '$(KUBELD)' -o ../$(BIN)/fairway-kube .
-	ln -sf fairway-kube $(BIN)/kubectl
+
+$(BIN)/kubectl: $(KUBESRC)
+	rm -f $@ # it was a link once
+	cd kube && $(GO) build -trimpath -ldflags '$(KUBELD)' -o ../$(BIN)/kubectl ./cmd/kubectl
 
 $(BIN)/containerd-shim-runc-v2: $(KUBESRC)
 	cd kube && $(GO) build -trimpath -ldflags '-s -w' -o ../$(BIN)/containerd-shim-runc-v2 ./cmd/containerd-shim-runc-v2

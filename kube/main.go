@@ -4,10 +4,11 @@
 // ("fairway-kube kubelet …"), and from there on it is that component, with the
 // flags of its own documentation.
 //
-// One program instead of eight because they share most of their code: one
+// One program instead of seven because they share most of their code: one
 // file of 150 MB in place of 600, and pages that all of them share in memory.
-// The containerd shim is the exception (cmd/containerd-shim-runc-v2): its
-// start protocol reads the output of a second copy of itself.
+// Two are programs of their own: the containerd shim (cmd/containerd-shim-runc-v2),
+// whose start protocol reads the output of a second copy of itself, and
+// kubectl (cmd/kubectl), which no node runs.
 package main
 
 import (
@@ -23,15 +24,11 @@ import (
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
-	"k8s.io/component-base/logs"
-	kubectl "k8s.io/kubectl/pkg/cmd"
-	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
-	_ "k8s.io/client-go/plugin/pkg/client/auth"           // kubectl: exec and oidc credentials
 	_ "k8s.io/component-base/logs/json/register"          // --logging-format=json
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // client metrics
 	_ "k8s.io/component-base/metrics/prometheus/version"  // version metric
@@ -46,7 +43,6 @@ func components() map[string]func() {
 		"kube-controller-manager": func() { runCobra(controllermanager.NewControllerManagerCommand()) },
 		"kube-scheduler":          func() { runCobra(scheduler.NewSchedulerCommand()) },
 		"kubelet":                 func() { runCobra(kubelet.NewKubeletCommand(context.Background())) },
-		"kubectl":                 runKubectl,
 		"containerd":              func() { exitOn("containerd", containerd.App().Run(os.Args)) },
 		"ctr":                     func() { exitOn("ctr", ctr.New().Run(os.Args)) },
 	}
@@ -78,17 +74,6 @@ func names(table map[string]func()) []string {
 }
 
 func runCobra(cmd *cobra.Command) { os.Exit(cli.Run(cmd)) }
-
-// runKubectl sets klog's verbosity before the command tree is built, as
-// upstream's cmd/kubectl does, because building it already logs.
-func runKubectl() {
-	if _, err := logs.GlogSetter(kubectl.GetLogVerbosity(os.Args)); err != nil {
-		exitOn("kubectl", err)
-	}
-	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
-		kubectlutil.CheckErr(err)
-	}
-}
 
 func exitOn(name string, err error) {
 	if err != nil {
