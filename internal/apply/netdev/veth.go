@@ -74,11 +74,10 @@ func Create(v Veth, ns *os.File) (ifindex int, err error) {
 	if err := configurePod(v, hostMAC, ns); err != nil {
 		return 0, err
 	}
-	made, err := netlink.LinkByName(v.Host)
-	if err != nil {
-		return 0, fmt.Errorf("find veth %s: %w", v.Host, err)
+	if link.Index == 0 { // LinkAdd looks it up, and says nothing if it does not find it
+		return 0, fmt.Errorf("find veth %s: it is gone", v.Host)
 	}
-	return made.Attrs().Index, nil
+	return link.Index, nil
 }
 
 func configurePod(v Veth, gatewayMAC net.HardwareAddr, ns *os.File) error {

@@ -79,12 +79,13 @@ func (s *Server) restore() error {
 		return err
 	}
 	for _, rec := range s.records.list() {
-		if err := s.o.Datapath.Attach(rec); err != nil {
+		err := s.o.Datapath.Attach(rec)
+		if err == nil {
+			err = netdev.Up(s.veth(rec), s.o.Sources)
+		}
+		if exists, existsErr := netdev.Exists(rec.Host); err != nil && (exists || existsErr != nil) {
 			return fmt.Errorf("attach pod %v again: %w", rec.Pod, err)
-		}
-		if err := netdev.Up(s.veth(rec), s.o.Sources); err != nil {
-			return fmt.Errorf("open link of pod %v again: %w", rec.Pod, err)
-		}
+		} // else its pod has ended just now, and the next Reconcile frees it
 	}
 	return nil
 }
