@@ -445,3 +445,33 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// TestLoop: two servers that forward to each other end in one timeout and a
+// handful of questions, not in a storm.
+func TestLoop(t *testing.T) {
+	free := func() netip.AddrPort {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().(*net.TCPAddr).AddrPort()
+	}
+	a, b := free(), free()
+	var fwds []*forward.Forwarder
+	for at, to := range map[netip.AddrPort]netip.AddrPort{a: b, b: a} {
+		f, err := forward.New(forward.Options{Upstreams: []netip.AddrPort{to}, Timeout: 300 * time.Millisecond, Log: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fwds = append(fwds, f)
+		start(t, Options{Zone: fill(t, cluster()), Upstream: f, Listen: []netip.AddrPort{at}})
+	}
+	begin := time.Now()
+	if r := exchange(t, "udp", a, "www.example.com.", mdns.TypeA, 0); r.Rcode != mdns.RcodeServerFailure || time.Since(begin) > 3*time.Second {
+		t.Errorf("after %v: %v", time.Since(begin), r)
+	}
+	if n := fwds[0].Stats().Asked.Load() + fwds[1].Stats().Asked.Load(); n > 4 {
+		t.Errorf("%d questions went round", n)
+	}
+}
