@@ -38,7 +38,6 @@ $(BIN)/fairway-kube: $(KUBESRC)
 	cd kube && $(GO) build -trimpath -ldflags '$(KUBELD)' -o ../$(BIN)/fairway-kube .
 
 $(BIN)/kubectl: $(KUBESRC)
-	rm -f $@ # it was a link once
 	cd kube && $(GO) build -trimpath -ldflags '$(KUBELD)' -o ../$(BIN)/kubectl ./cmd/kubectl
 
 $(BIN)/containerd-shim-runc-v2: $(KUBESRC)
