@@ -3,5 +3,6 @@
 #include "sock.bpf.c"
 #include "node.bpf.c"
 #include "pod.bpf.c"
+#include "reap.bpf.c"
 
 char __license[] SEC("license") = "GPL";

@@ -111,20 +111,23 @@ static __always_inline struct peer *peer_to(struct peers *ps, const struct addr 
 {
 	for (int i = 0; i < NUM_PEERS; i++) {
 		struct peer *p = &ps->p[i];
-		if (p->vport == port && same(&p->vip, dst))
+		if (p->vport == port && same(&p->vip, dst)) {
+			ps->last = i;
 			return serves(p->service, &p->backend, p->bport) ? p : NULL;
+		}
 	}
 	return NULL;
 }
 
 static __always_inline void remember(struct peers *ps, const struct peer *pr)
 {
-	__u32 at = ps->next;
+	__u16 at = ps->next;
 	for (int i = 0; i < NUM_PEERS; i++)
 		if (ps->p[i].vport == pr->vport && same(&ps->p[i].vip, &pr->vip))
 			at = i;
 	if (at == ps->next)
 		ps->next = (at + 1) % NUM_PEERS;
+	ps->last = at;
 	ps->p[at % NUM_PEERS] = *pr;
 }
 
@@ -163,8 +166,8 @@ static __always_inline int on_source(struct bpf_sock_addr *ctx, bool v6)
 	struct peers *ps = bpf_sk_storage_get(&sock_peers, ctx->sk, NULL, 0);
 	if (!ps)
 		return PROCEED;
-	for (int i = 0; i < NUM_PEERS; i++) {
-		p = &ps->p[i];
+	for (__u32 i = 0; i < NUM_PEERS; i++) {
+		p = &ps->p[(ps->last + i) % NUM_PEERS];
 		if (p->vport && p->bport == port && same(&p->backend, &src)) {
 			set_user_addr(ctx, v6, &p->vip, p->vport);
 			return PROCEED;

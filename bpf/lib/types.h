@@ -205,7 +205,8 @@ enum { NUM_PEERS = 4 };
 
 struct peers {
 	struct peer p[NUM_PEERS];
-	__u32 next;
+	__u16 next; /* to be replaced */
+	__u16 last; /* used: where two have the same backend, it is this one's answer */
 };
 
 /* Names of numbers, for the applier alone: it restores its allocation from here. */

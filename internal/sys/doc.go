@@ -1,4 +1,4 @@
 // Package sys knows facts of the kernel and of this process's place in it:
 // where the node's cgroup is, whether a directory is a bpffs, which network
-// namespace a thread is in. It changes nothing.
+// namespaces there are. It changes nothing.
 package sys

@@ -3,6 +3,7 @@ package testkit
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -92,4 +93,17 @@ func (n *NS) Sysctl(name, value string) {
 	if err != nil {
 		n.t.Fatalf("set %s in %s: %v", name, n.Name, err)
 	}
+}
+
+// Hold keeps a process in the namespace until the test ends.
+func (n *NS) Hold() {
+	n.t.Helper()
+	cmd := exec.Command("sleep", "600")
+	if err := n.Do(cmd.Start); err != nil {
+		n.t.Fatalf("start a process in %s: %v", n.Name, err)
+	}
+	n.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
 }

@@ -132,7 +132,8 @@ type kernelPeer struct {
 type kernelPeers struct {
 	_    structs.HostLayout
 	P    [4]kernelPeer
-	Next uint32
+	Next uint16
+	Last uint16
 }
 
 type kernelPrefixKey struct {
@@ -209,6 +210,8 @@ const (
 	kernelProgFromPod      = "from_pod"
 	kernelProgGetpeername4 = "getpeername4"
 	kernelProgGetpeername6 = "getpeername6"
+	kernelProgOrphans      = "orphans"
+	kernelProgReap         = "reap"
 	kernelProgRecvmsg4     = "recvmsg4"
 	kernelProgRecvmsg6     = "recvmsg6"
 	kernelProgSendmsg4     = "sendmsg4"
@@ -268,6 +271,8 @@ type kernelProgramSpecs struct {
 	FromPod      *ebpf.ProgramSpec `ebpf:"from_pod"`
 	Getpeername4 *ebpf.ProgramSpec `ebpf:"getpeername4"`
 	Getpeername6 *ebpf.ProgramSpec `ebpf:"getpeername6"`
+	Orphans      *ebpf.ProgramSpec `ebpf:"orphans"`
+	Reap         *ebpf.ProgramSpec `ebpf:"reap"`
 	Recvmsg4     *ebpf.ProgramSpec `ebpf:"recvmsg4"`
 	Recvmsg6     *ebpf.ProgramSpec `ebpf:"recvmsg6"`
 	Sendmsg4     *ebpf.ProgramSpec `ebpf:"sendmsg4"`
@@ -391,6 +396,8 @@ type kernelPrograms struct {
 	FromPod      *ebpf.Program `ebpf:"from_pod"`
 	Getpeername4 *ebpf.Program `ebpf:"getpeername4"`
 	Getpeername6 *ebpf.Program `ebpf:"getpeername6"`
+	Orphans      *ebpf.Program `ebpf:"orphans"`
+	Reap         *ebpf.Program `ebpf:"reap"`
 	Recvmsg4     *ebpf.Program `ebpf:"recvmsg4"`
 	Recvmsg6     *ebpf.Program `ebpf:"recvmsg6"`
 	Sendmsg4     *ebpf.Program `ebpf:"sendmsg4"`
@@ -407,6 +414,8 @@ func (p *kernelPrograms) Close() error {
 		p.FromPod,
 		p.Getpeername4,
 		p.Getpeername6,
+		p.Orphans,
+		p.Reap,
 		p.Recvmsg4,
 		p.Recvmsg6,
 		p.Sendmsg4,

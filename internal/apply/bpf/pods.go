@@ -1,10 +1,7 @@
 package bpf
 
 import (
-	"cmp"
 	"fmt"
-	"net/netip"
-	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -130,26 +127,4 @@ func (d *Datapath) DetachPod(ifindex int) error {
 		return err
 	}
 	return d.links.remove(to)
-}
-
-// ReadPods lists the attached pods, by ifindex.
-func (d *Datapath) ReadPods() ([]PodStatus, error) {
-	var out []PodStatus
-	err := each(d.objs.Endpoints, func(ifindex uint32, v kernelEndpoint) {
-		s := PodStatus{
-			IfIndex: int(ifindex), Closed: v.Ingress == policyClosed || v.Egress == policyClosed,
-			IngressIsolated: v.Ingress != policyNone, EgressIsolated: v.Egress != policyNone,
-		}
-		for _, a := range []netip.Addr{v.Ip4.addr(), v.Ip6.addr()} {
-			if a.IsValid() {
-				s.IPs = append(s.IPs, a)
-			}
-		}
-		out = append(out, s)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read pods: %w", err)
-	}
-	slices.SortFunc(out, func(a, b PodStatus) int { return cmp.Compare(a.IfIndex, b.IfIndex) })
-	return out, nil
 }

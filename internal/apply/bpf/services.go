@@ -1,14 +1,9 @@
 package bpf
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"net/netip"
-	"slices"
-	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -30,6 +25,7 @@ type services struct {
 	complete  map[uint32]bool                             // backend sets written by this process
 	claims    map[kernelFrontendKey]map[service.Key]kernelFrontend
 	applied   map[service.Key]*appliedService
+	orphaning bool // endpoints of a UDP port have gone, and others are there
 }
 
 // appliedService is what one key holds on to.
@@ -96,6 +92,12 @@ func (d *Datapath) ApplyServices(ctx context.Context, plans []service.Plan) erro
 		}
 		if err := d.services.apply(&plans[i]); err != nil { // one bad key does not hold up the others
 			errs = append(errs, fmt.Errorf("apply %v: %w", plans[i].Key, err))
+		}
+	}
+	if d.services.orphaning {
+		d.services.orphaning = false
+		if err := d.reap(); err != nil {
+			d.log.Warn("sockets keep talking to endpoints that are gone", "err", err)
 		}
 	}
 	return errors.Join(errs...)
@@ -205,6 +207,7 @@ func (s *services) trimPort(id uint32, p *service.Port) error {
 				return err
 			}
 			delete(s.members[id], k)
+			s.orphaning = s.orphaning || p.Protocol == model.UDP && len(want) > 0
 		}
 	}
 	if want := rangesOf(id, p); len(s.ranges[id]) > len(want) {
@@ -244,120 +247,6 @@ func (s *services) addSet(set *service.Set) (uint32, error) {
 	}
 	s.sizes[id], s.complete[id] = uint32(len(keys)), true
 	return id, nil
-}
-
-// localMember marks a member on this node; the lower bits say in which sets it is.
-const localMember = 1 << 31
-
-func membersOf(id uint32, p *service.Port) map[kernelMemberKey]kernelMember {
-	out := make(map[kernelMemberKey]kernelMember, len(p.Serving))
-	key := func(a netip.AddrPort) kernelMemberKey {
-		return kernelMemberKey{Service: id, Addr: addrOf(a.Addr()), Port: swap(a.Port())}
-	}
-	for _, a := range p.Serving {
-		out[key(a)] = kernelMember{}
-	}
-	for i, set := range p.Sets {
-		for _, b := range set.Backends {
-			m := out[key(b.Addr)]
-			m.Sets |= 1 << i
-			if b.Local {
-				m.Sets |= localMember
-			}
-			out[key(b.Addr)] = m
-		}
-	}
-	return out
-}
-
-func rangesOf(id uint32, p *service.Port) map[kernelRangeKey]struct{} {
-	out := make(map[kernelRangeKey]struct{}, len(p.SourceRanges))
-	for _, r := range p.SourceRanges {
-		out[kernelRangeKey{Prefixlen: 32 + prefixLen(r), Service: id, Addr: addrOf(r.Masked().Addr())}] = struct{}{}
-	}
-	return out
-}
-
-// Flags of struct frontend, as in bpf/lib/types.h.
-const (
-	feInternalDrop = 1 << iota
-	feExternalDrop
-	feRestricted
-	feAddress
-	feInternalBit = 8
-	feExternalBit = 12
-)
-
-// frontendsOf returns the map entries of p's frontends, and for Service
-// addresses the entry that catches all other ports.
-func frontendsOf(id uint32, p *service.Port, setIDs []uint32) map[kernelFrontendKey]kernelFrontend {
-	out := make(map[kernelFrontendKey]kernelFrontend, len(p.Frontends))
-	for _, f := range p.Frontends {
-		v := kernelFrontend{
-			Service: id, Affinity: uint32(p.Affinity / time.Second),
-			Internal: setIDs[f.Internal], N_internal: uint32(len(p.Sets[f.Internal].Backends)),
-			External: setIDs[f.External], N_external: uint32(len(p.Sets[f.External].Backends)),
-			Flags: uint32(f.Internal)<<feInternalBit | uint32(f.External)<<feExternalBit,
-		}
-		if p.Sets[f.Internal].Drop {
-			v.Flags |= feInternalDrop
-		}
-		if p.Sets[f.External].Drop {
-			v.Flags |= feExternalDrop
-		}
-		if f.Restricted {
-			v.Flags |= feRestricted
-		}
-		k := kernelFrontendKey{Addr: addrOf(f.Addr), Port: swap(f.Port), Proto: uint8(p.Protocol)}
-		out[k] = v
-		// An external IP may be a host's own address, with ports of its own.
-		if f.Kind == service.ClusterIP || f.Kind == service.LoadBalancer {
-			out[kernelFrontendKey{Addr: k.Addr}] = kernelFrontend{Flags: feAddress}
-		}
-	}
-	return out
-}
-
-// claim records that key wants v at k. Several may want the same address and
-// port, if somebody gave the same external IP twice; the first by name has it.
-func (s *services) claim(k kernelFrontendKey, key service.Key, v kernelFrontend) error {
-	if s.claims[k] == nil {
-		s.claims[k] = map[service.Key]kernelFrontend{}
-	}
-	s.claims[k][key] = v
-	return s.settle(k)
-}
-
-func (s *services) unclaim(k kernelFrontendKey, key service.Key) error {
-	delete(s.claims[k], key)
-	if len(s.claims[k]) == 0 {
-		delete(s.claims, k)
-	}
-	return s.settle(k)
-}
-
-// settle writes the entry at k as its claims want it.
-func (s *services) settle(k kernelFrontendKey) error {
-	have, present := s.frontends[k]
-	if len(s.claims[k]) == 0 {
-		if err := deleteKey(s.maps.Frontends, k); err != nil {
-			return err
-		}
-		delete(s.frontends, k)
-		return nil
-	}
-	first := slices.MinFunc(slices.Collect(maps.Keys(s.claims[k])), func(a, b service.Key) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Name.Compare(b.Name))
-	})
-	want := s.claims[k][first]
-	if present && have == want {
-		return nil
-	}
-	if err := s.maps.Frontends.Put(k, want); err != nil {
-		return fmt.Errorf("write frontend: %w", err)
-	}
-	s.frontends[k] = want
-	return nil
 }
 
 // PruneServices removes what no ApplyServices since Open has mentioned. Call it
@@ -411,42 +300,4 @@ func (s *services) bury() error {
 		delete(s.complete, id)
 		return nil
 	})
-}
-
-// ReadServices lists the installed frontends, by address.
-func (d *Datapath) ReadServices() ([]FrontendStatus, error) {
-	slots := map[kernelSlotKey]netip.AddrPort{}
-	err := each(d.objs.Slots, func(k kernelSlotKey, v kernelBackend) { slots[k] = netip.AddrPortFrom(v.Addr.addr(), swap(v.Port)) })
-	if err != nil {
-		return nil, fmt.Errorf("read backends: %w", err)
-	}
-	backends := func(set, n uint32) []netip.AddrPort {
-		var out []netip.AddrPort
-		for i := range n {
-			out = append(out, slots[kernelSlotKey{Set: set, Index: i}])
-		}
-		return out
-	}
-	var out []FrontendStatus
-	err = each(d.objs.Frontends, func(k kernelFrontendKey, v kernelFrontend) {
-		if v.Flags&feAddress != 0 {
-			return
-		}
-		a := k.Addr.addr()
-		if !a.IsValid() {
-			a = netip.IPv6Unspecified() // the zero address is a frontend's "any of the node's IPv6 addresses"
-		}
-		out = append(out, FrontendStatus{
-			Addr: netip.AddrPortFrom(a, swap(k.Port)), Protocol: model.Protocol(k.Proto),
-			Internal: backends(v.Internal, v.N_internal), External: backends(v.External, v.N_external),
-			Affinity: time.Duration(v.Affinity) * time.Second,
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read frontends: %w", err)
-	}
-	slices.SortFunc(out, func(a, b FrontendStatus) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol))
-	})
-	return out, nil
 }

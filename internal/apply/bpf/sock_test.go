@@ -114,3 +114,34 @@ func TestNodePortFromSockets(t *testing.T) {
 	}
 	w.ask(w.a1.NS, w.node1.cgroup, "udp", "198.51.100.1:30080")
 }
+
+// A connected UDP socket cannot be moved to another backend: it is ended, so
+// that its program makes a new one. TCP connections are left alone.
+func TestConnectedUDPIsEnded(t *testing.T) {
+	w := newWorld(t)
+	svc := web("dns", "10.96.0.10")
+	w.set(svc, w.a2.IPs[0])
+	// A namespace is found by the processes in it, as a pod's is.
+	w.a1.Hold()
+	gone, err := w.a1.Dial(w.node1.cgroup, "udp", "10.96.0.10:80", "")
+	w.must(err)
+	defer gone.Close()
+	stays, err := w.a1.Dial(w.node1.cgroup, "tcp", "10.96.0.10:80", "")
+	w.must(err)
+	defer stays.Close()
+	direct, err := w.a1.Dial(w.node1.cgroup, "udp", w.a2.IPs[0].String()+":8080", "")
+	w.must(err)
+	defer direct.Close()
+	_, err = gone.Ask("x")
+	w.must(err)
+	w.set(svc, w.b1.IPs[0])
+	gone.SetReadDeadline(time.Now().Add(time.Second))
+	if _, err := gone.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNABORTED) {
+		t.Errorf("the socket of the backend that is gone: %v, want connection aborted", err)
+	}
+	for name, c := range map[string]*testkit.Conn{"TCP": stays, "not to a Service": direct} {
+		if _, err := c.Ask("x"); err != nil {
+			t.Errorf("the socket %s: %v", name, err)
+		}
+	}
+}

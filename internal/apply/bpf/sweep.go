@@ -186,22 +186,3 @@ func monotonic() (time.Duration, error) {
 	}
 	return time.Duration(ts.Nano()), nil
 }
-
-// ReadDrops lists the drop counters that are not zero.
-func (d *Datapath) ReadDrops() ([]DropCount, error) {
-	var out []DropCount
-	for r := range NumDrops {
-		var perCPU []uint64
-		if err := d.objs.Drops.Lookup(uint32(r), &perCPU); err != nil {
-			return nil, fmt.Errorf("read drop counters: %w", err)
-		}
-		var sum uint64
-		for _, n := range perCPU {
-			sum += n
-		}
-		if sum > 0 {
-			out = append(out, DropCount{Drop(r), sum})
-		}
-	}
-	return out, nil
-}
