@@ -9,7 +9,8 @@ import (
 
 // runCNI is the CNI plugin; cmd/fairway-cni is the same as a small program.
 func runCNI(_ context.Context, env *cli.Env, _ []string) error {
-	p := cni.Plugin{Getenv: env.Getenv, Stdin: env.Stdin, Stdout: env.Stdout, Socket: cni.Socket}
+	p := cni.OS()
+	p.Getenv, p.Stdin, p.Stdout = env.Getenv, env.Stdin, env.Stdout
 	if code := p.Run(); code != 0 {
 		return cli.Exit(code) // the error has been printed, as the specification wants it
 	}

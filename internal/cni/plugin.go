@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 )
 
 // Plugin is one execution of the plugin with its surroundings; tests give their own.
@@ -14,11 +15,15 @@ type Plugin struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Socket string
+	// Patience is how long ADD waits for an agent that does not answer: it is
+	// being started again most likely, and the runtime would come back only
+	// after ten seconds.
+	Patience time.Duration
 }
 
 // OS is the plugin as the runtime executes it.
 func OS() Plugin {
-	return Plugin{Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Socket: Socket}
+	return Plugin{Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Socket: Socket, Patience: 5 * time.Second}
 }
 
 // Run does what CNI_COMMAND says, prints the result or the error as the
@@ -84,7 +89,7 @@ func (p Plugin) call(c Config, r *Request) (any, error) {
 	if netns != nil {
 		defer netns.Close()
 	}
-	resp, err := Call(p.Socket, r, netns)
+	resp, err := p.ask(r, netns)
 	if err != nil {
 		return nil, unreachable(r.Command, p.Socket, err)
 	}
@@ -96,6 +101,19 @@ func (p Plugin) call(c Config, r *Request) (any, error) {
 	}
 	resp.Result.adapt(c.CNIVersion)
 	return resp.Result, nil
+}
+
+// ask calls the agent, for ADD until Patience is over: a repeated ADD is the
+// first one's, should the agent have died over it.
+func (p Plugin) ask(r *Request, netns *os.File) (*Response, error) {
+	deadline := time.Now().Add(p.Patience)
+	for {
+		resp, err := Call(p.Socket, r, netns)
+		if err == nil || r.Command != Add || time.Now().After(deadline) {
+			return resp, err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // openNetns checks that the environment has what the command needs, and opens

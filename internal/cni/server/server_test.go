@@ -335,10 +335,15 @@ func TestGCAndReconcile(t *testing.T) {
 // plugin runs the plugin as the runtime would, against socket.
 func plugin(t *testing.T, socket, command string, ns *os.File) (out string, code int) {
 	t.Helper()
+	return patientPlugin(t, socket, command, ns, 0)
+}
+
+func patientPlugin(t *testing.T, socket, command string, ns *os.File, patience time.Duration) (out string, code int) {
+	t.Helper()
 	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": "x", "CNI_IFNAME": "eth0",
 		"CNI_NETNS": fmt.Sprintf("/proc/self/fd/%d", ns.Fd()), "CNI_ARGS": "K8S_POD_NAMESPACE=default;K8S_POD_NAME=x;K8S_POD_UID=u"}
 	var stdout bytes.Buffer
-	p := cni.Plugin{Getenv: func(k string) string { return env[k] }, Stdout: &stdout, Socket: socket,
+	p := cni.Plugin{Getenv: func(k string) string { return env[k] }, Stdout: &stdout, Socket: socket, Patience: patience,
 		Stdin: strings.NewReader(`{"cniVersion":"1.0.0","name":"fairway","type":"fairway-cni"}`)}
 	code = p.Run()
 	return stdout.String(), code
@@ -375,6 +380,43 @@ func TestPluginOverSocket(t *testing.T) {
 	cancel()
 	if err := <-served; err != nil {
 		t.Errorf("serve: %v", err)
+	}
+}
+
+// A pod that comes while the agent is started again does not notice: neither
+// that nobody listens at first, nor that the first agent dies over the call.
+func TestPluginOutlastsARestart(t *testing.T) {
+	needRoot(t)
+	socket := filepath.Join(t.TempDir(), "cni.sock")
+	s := newServer(t, t.TempDir(), newKernel(t), "10.244.9.0/24")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		time.Sleep(100 * time.Millisecond)
+		dying, err := Listen(socket)
+		if err == nil {
+			var conn net.Conn
+			if conn, err = dying.Accept(); err == nil {
+				conn.Close()
+				dying.Close()
+				var l *net.UnixListener
+				if l, err = Listen(socket); err == nil {
+					err = s.Serve(ctx, l)
+				}
+			}
+		}
+		served <- err
+	}()
+	if out, code := patientPlugin(t, socket, cni.Add, newPod(t), 5*time.Second); code != 0 {
+		t.Errorf("ADD: exit code %d, %s", code, out)
+	}
+	if recs := s.Records(); len(recs) != 1 {
+		t.Errorf("records %v, want one", recs)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
 
