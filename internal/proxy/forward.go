@@ -21,7 +21,7 @@ func (x *exchange) proxy(live *live) {
 	if c := f.Canary; c != nil && c.Takes(x.request.Header.Get, x.cookie, int(randomBelow(uint64(c.Total)))) {
 		target = c.Backend
 	}
-	pool := live.pools[target]
+	pool := live.pools.Get(target)
 	if pool == nil || len(pool.endpoints) == 0 {
 		text := "Service " + target.Service.String() + " is not known"
 		if pool != nil {

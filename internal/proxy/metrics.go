@@ -19,15 +19,15 @@ import (
 // Ingress) and from small fixed sets (the class of the status), never from a
 // request, so that clients cannot make it grow.
 type metrics struct {
-	mu     sync.RWMutex
-	routes map[model.Name]*routeMetrics // per Ingress; zero Name: no rule matched
+	mu      sync.RWMutex
+	routes  map[model.Name]*routeMetrics // per Ingress; zero Name: no rule matched
+	claimed []model.Name                 // of the last plan
 
 	retriesDial    atomic.Uint64
 	retriesTimeout atomic.Uint64
 	retriesBroken  atomic.Uint64
 	plans          atomic.Uint64
 	hosts          atomic.Int64
-	backends       atomic.Int64
 
 	rejectedMu sync.Mutex
 	rejected   map[string]int // reason -> objects
@@ -97,16 +97,9 @@ func (m *metrics) attemptFailed(err error) {
 // planApplied takes note of a plan, and forgets Ingresses that are gone.
 func (m *metrics) planApplied(p *route.Plan) {
 	m.plans.Add(1)
-	m.backends.Store(int64(len(p.Backends)))
-	var hosts int64
 	if len(p.Listeners) > 0 {
-		for h := range p.Listeners[0].Hosts.All {
-			if len(h.Rules) > 0 || h.Fallback != nil {
-				hosts++
-			}
-		}
+		m.hosts.Store(int64(p.Listeners[0].Hosts.Len()))
 	}
-	m.hosts.Store(hosts)
 	rejected := map[string]int{}
 	for _, r := range p.Rejected {
 		rejected[r.Reason]++
@@ -116,11 +109,21 @@ func (m *metrics) planApplied(p *route.Plan) {
 	m.rejectedMu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if sameSlice(m.claimed, p.Claimed) {
+		return
+	}
+	m.claimed = p.Claimed
 	for name := range m.routes {
 		if _, claimed := slices.BinarySearchFunc(p.Claimed, name, model.Name.Compare); !claimed && name != (model.Name{}) {
 			delete(m.routes, name)
 		}
 	}
+}
+
+// sameSlice says that a and b are one and the same, which costs less than to
+// compare them.
+func sameSlice(a, b []model.Name) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // write writes the figures in the text format of Prometheus.
@@ -153,8 +156,6 @@ func (m *metrics) write(w io.Writer, active int64) {
 	fmt.Fprintf(w, "fairway_http_plans_total %d\n", m.plans.Load())
 	header("fairway_http_hosts", "gauge", "Virtual hosts of the plan.")
 	fmt.Fprintf(w, "fairway_http_hosts %d\n", m.hosts.Load())
-	header("fairway_http_backends", "gauge", "Backends of the plan.")
-	fmt.Fprintf(w, "fairway_http_backends %d\n", m.backends.Load())
 	header("fairway_ingress_rejected", "gauge", "Parts of Ingresses that cannot be done as written, by reason.")
 	m.rejectedMu.Lock()
 	defer m.rejectedMu.Unlock()

@@ -289,7 +289,7 @@ func TestMetricsAndRoutes(t *testing.T) {
 			`fairway_http_requests_total{namespace="",ingress="",code="4xx"} 1`,
 			`fairway_http_request_duration_seconds_count{namespace="default",ingress="i"} 2`,
 			`fairway_ingress_rejected{reason="ServiceNotFound"} 1`,
-			"fairway_http_hosts 1", "fairway_http_backends 2",
+			"fairway_http_hosts 1",
 		},
 	} {
 		eventually(t, func() bool { // an exchange is counted just after its response

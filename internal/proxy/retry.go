@@ -29,7 +29,7 @@ func (t *retrier) RoundTrip(r *http.Request) (*http.Response, error) {
 	sticky := x.stickyToken(f.Affinity)
 	for f.Tries == 0 || x.tries < f.Tries {
 		// The pool of this moment: what has left since the request began is not tried.
-		pool := x.server.live.Load().pools[t.target]
+		pool := x.server.live.Load().pools.Get(t.target)
 		if pool == nil {
 			break
 		}

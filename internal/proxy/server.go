@@ -50,7 +50,7 @@ type Server struct {
 // live is what requests are served with: one plan and its pools.
 type live struct {
 	plan  *route.Plan
-	pools map[route.BackendKey]*pool
+	pools route.Table[*pool]
 }
 
 // New returns a Server that does not listen yet.
@@ -70,19 +70,25 @@ func (s *Server) Apply(p *route.Plan) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.live.Load()
-	next := &live{plan: p, pools: make(map[route.BackendKey]*pool, len(p.Backends))}
-	for key, b := range p.Backends {
-		if was := old.pools[key]; was != nil && was.backend == b {
-			next.pools[key] = was
+	var before route.Table[*route.Backend]
+	if old.plan != nil {
+		before = old.plan.Backends
+	}
+	pools, gone := old.pools.Edit(), []*pool{}
+	for key := range p.Backends.Changed(before) {
+		was := old.pools.Get(key)
+		if was != nil {
+			gone = append(gone, was)
+		}
+		if b := p.Backends.Get(key); b != nil {
+			pools.Set(key, s.newPool(b, was))
 		} else {
-			next.pools[key] = s.newPool(b, was)
+			pools.Delete(key)
 		}
 	}
-	s.live.Store(next)
-	for key, was := range old.pools {
-		if next.pools[key] != was {
-			s.releasePool(was)
-		}
+	s.live.Store(&live{plan: p, pools: pools.Table()})
+	for _, was := range gone { // after the new ones have taken what stays
+		s.releasePool(was)
 	}
 	s.metrics.planApplied(p)
 }

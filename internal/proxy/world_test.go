@@ -212,7 +212,7 @@ func secret(t testing.TB, name string, hosts ...string) *model.Secret {
 // turnOf makes addr the next endpoint of port 80 of a Service.
 func (w *world) turnOf(service model.Name, addr netip.AddrPort) {
 	w.t.Helper()
-	pool := w.server.live.Load().pools[route.BackendKey{Service: service, Port: model.IntOrString{Int: 80}}]
+	pool := w.server.live.Load().pools.Get(route.BackendKey{Service: service, Port: model.IntOrString{Int: 80}})
 	for i, e := range pool.endpoints {
 		if e.key.addr == addr {
 			pool.turn.Store(uint32(i + len(pool.endpoints) - 1))

@@ -19,8 +19,9 @@ func (p *Plan) Dump(w io.Writer) {
 		p.Listeners[0].Hosts.dump(w)
 		p.Listeners[0].Certs.dump(w)
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(p.Backends), BackendKey.Compare) {
-		p.Backends[key].dump(w)
+	backends := maps.Collect(p.Backends.All())
+	for _, key := range slices.SortedFunc(maps.Keys(backends), BackendKey.Compare) {
+		backends[key].dump(w)
 	}
 	for _, n := range p.Claimed {
 		fmt.Fprintf(w, "claimed %v\n", n)

@@ -61,6 +61,15 @@ func (h *Hosts) All(yield func(*Host) bool) {
 	yield(h.any)
 }
 
+// Len is the number of hosts that some Ingress has named.
+func (h *Hosts) Len() int {
+	n := len(h.exact) + len(h.wildcard)
+	if len(h.any.Rules) > 0 || h.any.Fallback != nil {
+		n++
+	}
+	return n
+}
+
 // newHosts indexes hosts by pattern; the entry for "" may be missing.
 func newHosts(byPattern map[string]*Host, fallback *Rule) *Hosts {
 	h := &Hosts{exact: make(map[string]*Host, len(byPattern)), wildcard: map[string]*Host{}, fallback: fallback}

@@ -43,7 +43,7 @@ func Kinds() []model.Kind {
 // Plan is what a gateway serves.
 type Plan struct {
 	Listeners []Listener // in the order of their ports
-	Backends  map[BackendKey]*Backend
+	Backends  Table[*Backend]
 	Claimed   []model.Name // the Ingresses that we serve, sorted: their status shows our address
 	Rejected  []model.Rejected
 }

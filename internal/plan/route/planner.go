@@ -198,6 +198,7 @@ func (p *Planner) updateIngress(snap *state.Snapshot, key string, d *dirty) {
 		mine, rejected = classify(snap, &p.params, ing)
 	}
 	p.reject(unit{"class", key}, rejected, d)
+	d.claimed = d.claimed || (old != nil) != (mine == claimed)
 	if mine != claimed {
 		p.reject(unit{"ingress", key}, nil, d)
 		p.reject(unit{"backend", key}, nil, d)
@@ -210,7 +211,6 @@ func (p *Planner) updateIngress(snap *state.Snapshot, key string, d *dirty) {
 
 func (p *Planner) link(key string, f *fragment, d *dirty) {
 	p.fragments[key] = f
-	d.claimed = true
 	p.touch(f, d)
 	d.references[key] = struct{}{}
 	for _, h := range slices.Concat(f.hosts, f.aliases) {
@@ -226,7 +226,6 @@ func (p *Planner) link(key string, f *fragment, d *dirty) {
 
 func (p *Planner) unlink(key string, f *fragment, d *dirty) {
 	delete(p.fragments, key)
-	d.claimed = true
 	p.touch(f, d)
 	for _, h := range slices.Concat(f.hosts, f.aliases) {
 		p.byHost.remove(h, key)
@@ -331,37 +330,34 @@ func (p *Planner) fallback() *Rule {
 
 // updateBackends resolves the backends of the Services in d.
 func (p *Planner) updateBackends(snap *state.Snapshot, next *Plan, d *dirty) bool {
-	var fresh map[BackendKey]*Backend // next.Backends, once it is ours to change
-	own := func() map[BackendKey]*Backend {
-		if fresh == nil {
-			fresh = maps.Clone(next.Backends)
-			if fresh == nil {
-				fresh = map[BackendKey]*Backend{}
-			}
+	var edit *Edit[*Backend] // once there is something to change
+	begin := func() *Edit[*Backend] {
+		if edit == nil {
+			edit = next.Backends.Edit()
 		}
-		return fresh
+		return edit
 	}
 	for service := range d.services {
 		keys := p.keysOf(service)
 		for key := range keys {
 			b, _ := resolve(snap, key)
-			if old := next.Backends[key]; old == nil || !old.Equal(b) {
-				own()[key] = b
+			if old := next.Backends.Get(key); old == nil || !old.Equal(b) {
+				begin().Set(key, b)
 			}
 		}
 		for key := range p.keys[service] {
 			if _, still := keys[key]; !still {
-				delete(own(), key)
+				begin().Delete(key)
 			}
 		}
 		if p.keys[service] = keys; len(keys) == 0 {
 			delete(p.keys, service)
 		}
 	}
-	if fresh == nil {
+	if edit == nil {
 		return false
 	}
-	next.Backends = fresh
+	next.Backends = edit.Table()
 	return true
 }
 

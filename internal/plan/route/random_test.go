@@ -1,7 +1,6 @@
 package route
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -258,7 +257,7 @@ func TestEndpointsLeaveHostsAlone(t *testing.T) {
 		t.Error("a change of endpoints replaced hosts or certificates")
 	}
 	s0, s1 := backendKey("s0", 80), backendKey("s1", 80)
-	if a.Backends[s0] == b.Backends[s0] || a.Backends[s1] != b.Backends[s1] {
+	if a.Backends.Get(s0) == b.Backends.Get(s0) || a.Backends.Get(s1) != b.Backends.Get(s1) {
 		t.Error("not just the one backend was replaced")
 	}
 	c := step(decode(t, ingress("b", 1, "b.example", "Prefix /y")))
@@ -268,13 +267,13 @@ func TestEndpointsLeaveHostsAlone(t *testing.T) {
 	if b.Listeners[0].Hosts.Lookup("b.example") == c.Listeners[0].Hosts.Lookup("b.example") {
 		t.Error("the host of the Ingress was not replaced")
 	}
-	if c.Backends[s0] != b.Backends[s0] {
+	if c.Backends.Get(s0) != b.Backends.Get(s0) {
 		t.Error("a change of rules replaced a backend")
 	}
 	if d := step(decode(t, ingress("b", 1, "b.example", "Prefix /y")), slice("10.0.0.2")); d != c {
 		t.Error("objects that say the same made another plan")
 	}
-	if _, unused := c.Backends[s1]; unused {
-		t.Error("a backend that nobody mentions stayed: " + fmt.Sprint(c.Backends))
+	if c.Backends.Get(s1) != nil {
+		t.Error("a backend that nobody mentions stayed: " + c.String())
 	}
 }
