@@ -121,6 +121,7 @@ func get(ctx context.Context, env *cli.Env, args []string) error {
 	env.Usage, env.Short = "echo get [flags] URL", "Ask a URL and print the answer"
 	fs := cli.Flags("get")
 	fs.IntVar(&g.Count, "n", 1, "ask `COUNT` times, one after the other, and print which pods answered")
+	fs.DurationVar(&g.For, "for", 0, "ask for this `TIME` instead of a number of times")
 	fs.DurationVar(&g.Interval, "interval", 0, "pause between two requests")
 	fs.DurationVar(&g.Timeout, "timeout", 5*time.Second, "limit for one request; 0: none")
 	fs.StringVar(&g.Method, "X", "GET", "request `METHOD`")

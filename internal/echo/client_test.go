@@ -71,6 +71,21 @@ func TestGetTally(t *testing.T) {
 	}
 }
 
+func TestGetFor(t *testing.T) {
+	_, addr := testServer(t)
+	var out bytes.Buffer
+	start := time.Now()
+	if err := (Get{URL: "http://" + addr, Method: "GET", For: 100 * time.Millisecond, Interval: time.Millisecond, Timeout: time.Second}).Run(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < 100*time.Millisecond || took > 2*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if !regexp.MustCompile(`^ +\d+ pod-1\n\d+ requests, 0 failed, \d+\.\ds\n$`).MatchString(out.String()) {
+		t.Errorf("got\n%s", out.String())
+	}
+}
+
 func TestDialRefused(t *testing.T) {
 	err := Dial{Addr: freeAddr(t), Timeout: time.Second}.Run(t.Context(), new(bytes.Buffer))
 	if err == nil || err.Error() != "connection refused" {

@@ -26,6 +26,7 @@ type Get struct {
 	Header    http.Header // "Host" sets the request's host
 	Body      string
 	Count     int           // more than 1: print a tally instead of the bodies
+	For       time.Duration // ask for this long instead, and print a tally
 	Interval  time.Duration // pause between two requests
 	Timeout   time.Duration // of one request, its body included; 0 means none
 	KeepAlive bool          // reuse connections
@@ -38,13 +39,19 @@ type Get struct {
 // else the reason of the one failure.
 func (g Get) Run(ctx context.Context, w io.Writer) error {
 	client := g.client()
-	if g.Count <= 1 {
+	if g.Count <= 1 && g.For == 0 {
 		_, err := g.once(ctx, client, w)
 		return err
 	}
 	start := time.Now()
 	t := tally{pods: map[string]int{}, reasons: map[string]int{}}
-	for i := 0; i < g.Count && ctx.Err() == nil; i++ {
+	more := func(i int) bool {
+		if g.For > 0 {
+			return time.Since(start) < g.For
+		}
+		return i < g.Count
+	}
+	for i := 0; more(i) && ctx.Err() == nil; i++ {
 		if i > 0 && g.Interval > 0 {
 			time.Sleep(g.Interval)
 		}
