@@ -50,6 +50,7 @@ func cluster() *state.Store {
 		tx.Set(&model.Service{Name: name("default/web"), ClusterIPs: ips("10.96.0.20", "fd00:96::20"), Ports: []model.ServicePort{http, dns}})
 		tx.Set(&model.Service{Name: name("default/plain"), ClusterIPs: ips("10.96.0.21"), Ports: []model.ServicePort{{Protocol: model.TCP, Port: 80}}})
 		tx.Set(&model.Service{Name: name("default/pending"), Ports: []model.ServicePort{http}}) // no address yet
+		tx.Set(&model.Service{Name: name("default/both"), ClusterIPs: ips("10.96.0.23"), Ports: []model.ServicePort{dns, {Name: "dns-tcp", Protocol: model.TCP, Port: 53}}})
 		// A namespace whose object has not arrived.
 		tx.Set(&model.Service{Name: name("early/web"), ClusterIPs: ips("10.96.0.22")})
 

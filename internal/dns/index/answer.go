@@ -299,7 +299,7 @@ func (a *answers) writeSRV(x *Index, w *wire.Writer, f found, owner int, random 
 		total = f.port.srv
 	case f.host >= 0:
 		from, n = f.host, 1
-		total = len(a.ports[a.hosts[f.host].ports])
+		total = distinct(a.ports[a.hosts[f.host].ports])
 	}
 	start := int(uint64(random) * uint64(n) >> 32)
 	weight := zone.Weight(total)
@@ -308,8 +308,9 @@ func (a *answers) writeSRV(x *Index, w *wire.Writer, f found, owner int, random 
 	for i := range n {
 		h := from + (start+i)%n
 		first := true
-		for _, p := range a.ports[a.hosts[h].ports] {
-			if f.port != nil && (p.Name != f.port.name || p.Protocol != f.port.proto) {
+		ports := a.ports[a.hosts[h].ports]
+		for i, p := range ports {
+			if f.port == nil && repeated(ports, i) || f.port != nil && (p.Name != f.port.name || p.Protocol != f.port.proto) {
 				continue
 			}
 			off, ok := a.srvRecord(x, w, &a.hosts[h], p, weight, owner)

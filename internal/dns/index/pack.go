@@ -140,7 +140,7 @@ func (a *answers) portList(ports []zone.Port) uint16 {
 }
 
 func (a *answers) countSRV(ports []zone.Port) {
-	a.srv += len(ports)
+	a.srv += distinct(ports)
 next:
 	for _, p := range ports {
 		if p.Name == "" {
@@ -154,6 +154,27 @@ next:
 		}
 		a.names = append(a.names, portName{labels: label("_"+p.Name) + label(p.Label()), name: p.Name, proto: p.Protocol, srv: 1})
 	}
+}
+
+// distinct counts the SRV records that ports make at a name that lists all of
+// them: there the same number under TCP and UDP is one record (RFC 2181, section 5).
+func distinct(ports []zone.Port) (n int) {
+	for i := range ports {
+		if !repeated(ports, i) {
+			n++
+		}
+	}
+	return n
+}
+
+// repeated reports whether a port before the i-th has the same number.
+func repeated(ports []zone.Port, i int) bool {
+	for _, p := range ports[:i] {
+		if p.Port == ports[i].Port {
+			return true
+		}
+	}
+	return false
 }
 
 // host finds the host called l.

@@ -3,6 +3,7 @@ package zone
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/fairway-net/fairway/internal/model"
@@ -131,7 +132,7 @@ func (r Records) List(p Params) []RR {
 	add := func(target string, ports []Port) {
 		for _, port := range ports {
 			rr := RR{TTL: p.TTL, Type: SRV, Target: target, Port: port.Port}
-			all = append(all, rr)
+			all = addOnce(all, rr)
 			if port.Name != "" {
 				key := "_" + port.Name + "." + port.Label() + "." + own
 				named[key] = append(named[key], rr)
@@ -146,7 +147,7 @@ func (r Records) List(p Params) []RR {
 		}
 		var mine []RR
 		for _, port := range h.Ports {
-			mine = append(mine, RR{TTL: p.TTL, Type: SRV, Target: name, Port: port.Port})
+			mine = addOnce(mine, RR{TTL: p.TTL, Type: SRV, Target: name, Port: port.Port})
 		}
 		out = append(out, weigh(name, mine)...)
 		add(name, h.Ports)
@@ -178,6 +179,15 @@ func (r Records) Addresses() []netip.Addr {
 		}
 	}
 	return out
+}
+
+// addOnce keeps a set of records free of duplicates (RFC 2181, section 5): a
+// port number under TCP and UDP is one SRV record where no protocol is asked for.
+func addOnce(rrs []RR, rr RR) []RR {
+	if slices.Contains(rrs, rr) {
+		return rrs
+	}
+	return append(rrs, rr)
 }
 
 // Weight is the weight of each of n SRV records: all are equal.
