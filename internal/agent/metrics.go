@@ -28,6 +28,15 @@ func (m *nodeMetrics) serve(w http.ResponseWriter, _ *http.Request) {
 	}
 	fmt.Fprintf(w, "# TYPE fairway_pods gauge\nfairway_pods %d\n", len(m.pods.Records()))
 	fmt.Fprintf(w, "# TYPE fairway_flows gauge\nfairway_flows %d\n", m.flows.Load())
+	calls := m.pods.Calls()
+	fmt.Fprint(w, "# TYPE fairway_cni_seconds summary\n")
+	for _, c := range calls {
+		fmt.Fprintf(w, "fairway_cni_seconds_count{command=%q} %d\nfairway_cni_seconds_sum{command=%q} %g\n", c.Command, c.Count, c.Command, c.Total.Seconds())
+	}
+	fmt.Fprint(w, "# TYPE fairway_cni_failures_total counter\n")
+	for _, c := range calls {
+		fmt.Fprintf(w, "fairway_cni_failures_total{command=%q} %d\n", c.Command, c.Failed)
+	}
 	drops, err := m.datapath.ReadDrops()
 	if err != nil {
 		fmt.Fprintf(w, "# drops: %v\n", err)

@@ -47,6 +47,7 @@ type Server struct {
 	pool    *ipam.Pool
 	records *records
 	locks   locks // by Host: calls for one interface come one at a time
+	calls   calls
 }
 
 // New returns a Server that knows what its predecessor has left: pods whose

@@ -69,7 +69,10 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 		defer ns.Close()
 	}
 	var resp cni.Response
-	if resp.Result, err = s.handle(ctx, r, ns); err != nil {
+	start := time.Now()
+	resp.Result, err = s.handle(ctx, r, ns)
+	s.calls.note(r.Command, time.Since(start), err)
+	if err != nil {
 		s.o.Log.Warn("CNI call ended with an error", "command", r.Command, "pod", r.Arg("K8S_POD_NAMESPACE")+"/"+r.Arg("K8S_POD_NAME"), "err", err)
 		if !errors.As(err, &resp.Error) {
 			resp.Error = cni.Errorf(cni.CodeInternal, "%v", err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -376,6 +377,13 @@ func TestPluginOverSocket(t *testing.T) {
 	}
 	if out, code := plugin(t, socket, cni.Check, ns); code == 0 {
 		t.Errorf("CHECK passes after DEL: %s", out)
+	}
+	counts := map[string]string{}
+	for _, c := range s.Calls() {
+		counts[c.Command] = fmt.Sprint(c.Count, " ", c.Failed)
+	}
+	if want := map[string]string{cni.Add: "1 0", cni.Check: "2 1", cni.Status: "1 0", cni.Del: "2 0"}; !maps.Equal(counts, want) {
+		t.Errorf("calls %v, want %v", counts, want)
 	}
 	cancel()
 	if err := <-served; err != nil {
