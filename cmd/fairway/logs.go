@@ -16,5 +16,8 @@ func runLogs(ctx context.Context, env *cli.Env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := needRoot(); err != nil {
+		return err
+	}
 	return cluster.FindRoot(env.Getenv).Logs(ctx, env.Stdout, *name, pos[0], *node, *follow)
 }

@@ -18,6 +18,9 @@ func runStatus(ctx context.Context, env *cli.Env, args []string) error {
 	if _, err := cli.Parse(env, fs, args, 0, 0); err != nil {
 		return err
 	}
+	if err := needRoot(); err != nil {
+		return err
+	}
 	root := cluster.FindRoot(env.Getenv)
 	names := []string{*name}
 	if *name == "" {

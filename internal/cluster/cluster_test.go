@@ -166,6 +166,9 @@ func (m *machine) traces() []string {
 				return fmt.Errorf("%v: %w: %s", args, err, text)
 			}
 			for line := range strings.Lines(string(text)) {
+				if strings.Contains(line, "fe80:") {
+					continue // the kernel's own, in its own time
+				}
 				out = append(out, args[0]+": "+strings.TrimSpace(line))
 			}
 		}

@@ -65,6 +65,9 @@ func (s *State) prepareNode(i int, n NodeConfig, tools string) error {
 			return err
 		}
 	}
+	if err := trimLogs(filepath.Join(root, node.LogDir)); err != nil {
+		return err
+	}
 	spec := &node.Spec{
 		Name:   n.Name,
 		Root:   root,
@@ -87,6 +90,27 @@ func (s *State) prepareNode(i int, n NodeConfig, tools string) error {
 		return err
 	}
 	return spec.Write(s.nodeSpec(n.Name))
+}
+
+// trimLogs sets large logs of earlier runs aside, one generation of each.
+func trimLogs(dir string) error {
+	const large = 8 << 20
+	files, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return err
+		}
+		if info.Size() > large {
+			if err := os.Rename(file, file+".old"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // nodeFiles returns the content of the i-th node's configuration files, by
@@ -190,6 +214,8 @@ func (s *State) kubeletConfig(name string) map[string]any {
 		"eventRecordQPS": 100,
 		"eventBurst":     200,
 		"maxPods":        200,
+
+		"volumePluginDir": volumePlugins,
 	}
 	if len(s.Config.Features) > 0 {
 		config["featureGates"] = s.Config.Features
