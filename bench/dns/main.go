@@ -1,0 +1,114 @@
+// Command dns measures what one query costs `fairway dns` and its peers: Knot
+// and NSD with the same names in a zone file, Unbound for forwarded names in
+// the cache, and CoreDNS for both.
+//
+// Server and client run on one processor each, on loopback only. The client is
+// dnsperf; the cost is the server's CPU time, of user and kernel, per query.
+// Everything that is not in the repository (Debian's packages, unpacked but not
+// installed, and CoreDNS by go install) is fetched into .cache/bench-dns once.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/fairway-net/fairway/bench/record"
+)
+
+func main() {
+	runs := flag.Int("runs", 5, "how often to measure each server")
+	length := flag.Duration("time", 5*time.Second, "length of a measurement")
+	names := flag.Int("names", 5000, "how many Services")
+	without := flag.String("without", "", "peers to leave out, separated by commas")
+	root := flag.String("root", "..", "root of the repository")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *root, strings.Split(*without, ","), *names, *runs, *length); err != nil {
+		fmt.Fprintln(os.Stderr, "bench-dns:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, root string, without []string, names, runs int, length time.Duration) error {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return err
+	}
+	tools, err := fetch(ctx, root, without)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "bench-dns")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := writeZones(dir, names); err != nil {
+		return err
+	}
+	servers, err := startAll(ctx, tools, without, dir)
+	defer stopAll(servers)
+	if err != nil {
+		return err
+	}
+	var set record.Set
+	for i := range runs {
+		fmt.Fprintf(os.Stderr, "run %d of %d\n", i+1, runs)
+		if err := measureAll(ctx, tools, dir, servers, length, &set); err != nil {
+			return err
+		}
+	}
+	set.WriteTable(os.Stdout)
+	return set.WriteJSON(filepath.Join(root, "bench", "out"), "dns")
+}
+
+// The cases. Rates are in queries per second; 0 is as fast as the server goes.
+var cases = []struct {
+	name    string
+	queries string // file
+	cluster bool   // asked of the servers that have the zone, else of those that forward
+	rate    int
+}{
+	{"cluster names, 80 % hits, saturated", "cluster.queries", true, 0},
+	{"cluster names, 80 % hits, 20,000/s", "cluster.queries", true, 20_000},
+	{"forwarded names in the cache, saturated", "outside.queries", false, 0},
+}
+
+// measureAll asks all servers for each case in turn, so that whatever disturbs
+// the machine disturbs all of them.
+func measureAll(ctx context.Context, t tools, dir string, servers []*server, length time.Duration, set *record.Set) error {
+	for _, c := range cases {
+		for _, s := range servers {
+			if (c.cluster && !s.zone) || (!c.cluster && !s.forwards) {
+				continue
+			}
+			m, err := measure(ctx, t, s, filepath.Join(dir, c.queries), c.rate, length)
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", c.name, s.name, err)
+			}
+			set.Add(s.name, c.name, "CPU per query", "µs", m.cpu)
+			if c.rate == 0 {
+				set.Add(s.name, c.name, "throughput", "queries/s", m.rate)
+			} else {
+				set.Add(s.name, c.name, "p99 latency", "µs", m.p99)
+			}
+			set.Add(s.name, c.name, "lost queries", "%", m.lost)
+		}
+	}
+	for _, s := range servers {
+		rss, err := memory(s.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		set.Add(s.name, "after all of that", "memory (RSS)", "MiB", rss)
+	}
+	return nil
+}

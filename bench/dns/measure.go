@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// figures are what one measurement gives.
+type figures struct {
+	cpu  float64 // µs per query
+	rate float64 // queries per second
+	p99  float64 // µs; only at a fixed rate
+	lost float64 // percent
+}
+
+var (
+	completed = regexp.MustCompile(`Queries completed:\s+(\d+)`)
+	lost      = regexp.MustCompile(`Queries lost:\s+\d+ \(([\d.]+)%\)`)
+	perSecond = regexp.MustCompile(`Queries per second:\s+([\d.]+)`)
+)
+
+// measure lets dnsperf ask s from the second processor. A short run before it
+// fills caches.
+func measure(ctx context.Context, t tools, s *server, queries string, rate int, length time.Duration) (figures, error) {
+	if _, err := ask(ctx, t, s, queries, rate, 300*time.Millisecond); err != nil {
+		return figures{}, err
+	}
+	before, err := cpuTime(s)
+	if err != nil {
+		return figures{}, err
+	}
+	text, err := ask(ctx, t, s, queries, rate, length)
+	if err != nil {
+		return figures{}, err
+	}
+	after, err := cpuTime(s)
+	if err != nil {
+		return figures{}, err
+	}
+	n := number(completed, text)
+	if n == 0 {
+		return figures{}, fmt.Errorf("no query was answered\n%s", text)
+	}
+	f := figures{cpu: float64((after - before).Microseconds()) / n, rate: number(perSecond, text), lost: number(lost, text)}
+	if rate > 0 {
+		f.p99 = percentile(text, 99)
+	}
+	return f, nil
+}
+
+// ask runs dnsperf. At a fixed rate it prints every query with its latency.
+func ask(ctx context.Context, t tools, s *server, queries string, rate int, length time.Duration) ([]byte, error) {
+	host, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"-c", "1", t.dnsperf, "-s", host, "-p", port, "-d", queries, "-l", fmt.Sprint(length.Seconds()), "-c", "8", "-q", "100"}
+	if rate > 0 {
+		args = append(args, "-Q", fmt.Sprint(rate), "-v")
+	}
+	ctx, cancel := context.WithTimeout(ctx, length+30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "taskset", args...)
+	cmd.Env = t.env
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("dnsperf: %w\n%s", err, out.Bytes())
+	}
+	return out.Bytes(), nil
+}
+
+func number(re *regexp.Regexp, text []byte) float64 {
+	m := re.FindSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	v, _ := strconv.ParseFloat(string(m[1]), 64)
+	return v
+}
+
+// percentile reads the lines "> NOERROR name A 0.000123".
+func percentile(text []byte, p int) float64 {
+	var all []float64
+	sc := bufio.NewScanner(bytes.NewReader(text))
+	for sc.Scan() {
+		if line := sc.Text(); strings.HasPrefix(line, "> ") {
+			if v, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64); err == nil {
+				all = append(all, v*1e6)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[(len(all)-1)*p/100]
+}
+
+// cpuTime is what the server and its children have used, user and kernel.
+func cpuTime(s *server) (time.Duration, error) {
+	var sum time.Duration
+	for _, pid := range family(s.cmd.Process.Pid) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0, err
+		}
+		// The command may hold spaces: count from after it. utime and stime
+		// are fields 14 and 15, in hundredths of a second on every Linux.
+		f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+2:]))
+		for _, v := range f[11:13] {
+			ticks, err := strconv.Atoi(v)
+			if err != nil {
+				return 0, err
+			}
+			sum += time.Duration(ticks) * 10 * time.Millisecond
+		}
+	}
+	return sum, nil
+}
+
+// family is pid with its children: it leads a process group.
+func family(leader int) []int {
+	var out []int
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+2:]))
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if group, _ := strconv.Atoi(f[2]); group == leader {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// memory is the resident set of the server and its children in MiB.
+func memory(leader int) (float64, error) {
+	sum := 0.0
+	for _, pid := range family(leader) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		if err != nil {
+			return 0, err
+		}
+		pages, err := strconv.Atoi(strings.Fields(string(text))[1])
+		if err != nil {
+			return 0, err
+		}
+		sum += float64(pages*os.Getpagesize()) / (1 << 20)
+	}
+	return sum, nil
+}
