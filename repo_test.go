@@ -215,12 +215,19 @@ func TestDependencies(t *testing.T) {
 	if len(mod.Replace) > 0 {
 		t.Error("go.mod replaces modules: then `go install` of a release does not work")
 	}
+	direct := map[string]bool{}
 	for _, r := range mod.Require {
+		direct[r.Path] = direct[r.Path] || !r.Indirect
 		if r.Path == "k8s.io/kubernetes" {
 			t.Error("go.mod requires k8s.io/kubernetes: it belongs into the module kube/")
 		}
 		if !r.Indirect && dependencies[r.Path] == "" {
 			t.Errorf("go.mod requires %s: say in the table here why it is worth it", r.Path)
+		}
+	}
+	for path := range dependencies {
+		if !direct[path] {
+			t.Errorf("the table here gives a reason for %s, which go.mod does not require directly", path)
 		}
 	}
 }
@@ -333,12 +340,14 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	whole := ""
 	for _, page := range append(pages, more...) {
 		b, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		text := string(b)
+		whole += text
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
 				t.Errorf("%s links to %s, which does not exist", page, m[1])
@@ -356,6 +365,15 @@ func TestDocs(t *testing.T) {
 		}
 		if strings.Contains(text, "```console") && !strings.Contains(string(tests), `"`+page+`"`) {
 			t.Errorf("%s has console blocks that no test in test/tutorial runs", page)
+		}
+	}
+	examples, err := filepath.Glob("examples/*/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range examples {
+		if !strings.Contains(whole, file) {
+			t.Errorf("no page uses %s", file)
 		}
 	}
 }
