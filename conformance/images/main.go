@@ -51,6 +51,7 @@ func write(bin, out string) error {
 		image.Image{Name: repo + "busybox:1.37.0-1", Files: tools, Entrypoint: []string{"/bin/sh"}, Env: path},
 		image.Image{Name: repo + "nginx:1.15-4", Files: agnhost, Entrypoint: []string{"/agnhost", "netexec", "--http-port=80"}, Env: path},
 		image.Image{Name: repo + "nginx:1.27-0", Files: agnhost, Entrypoint: []string{"/agnhost", "netexec", "--http-port=80"}, Env: path},
+		image.Image{Name: "registry.k8s.io/pause:3.10.2", Files: []image.File{{Path: "/agnhost", Source: filepath.Join(bin, "agnhost")}}, Entrypoint: []string{"/agnhost", "pause"}},
 		image.Image{Name: repo + "regression-issue-74839:1.4", Files: []image.File{{Path: "/regression-issue-74839", Source: filepath.Join(bin, "regression-issue-74839")}}, Entrypoint: []string{"/regression-issue-74839"}},
 	); err != nil {
 		return err
