@@ -87,6 +87,9 @@ func dig(t *testing.T, addr netip.AddrPort, args ...string) []string {
 
 // TestAnswers asks every question over UDP and over TCP with BIND's client.
 func TestAnswers(t *testing.T) {
+	if _, err := exec.LookPath("dig"); err != nil {
+		t.Fatal("no dig: apt-get install bind9-dnsutils")
+	}
 	upstream := outsideWorld(t)
 	// The clock stands still, or the TTLs of cached answers would depend on the machine.
 	now := time.Now()
