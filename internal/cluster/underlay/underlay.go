@@ -63,7 +63,7 @@ func Plug(port string, pid int, inside string) error {
 	}
 	// A port of the same name is what an earlier run of the node left.
 	if old, err := netlink.LinkByName(port); err == nil {
-		if err := netlink.LinkDel(old); err != nil {
+		if err := netlink.LinkDel(old); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("remove old port %s: %w", port, err)
 		}
 	}
@@ -126,7 +126,7 @@ func (m *Machine) Connect(pid int) error {
 func (m *Machine) addLink(pid int) (netlink.Link, error) {
 	name := LinkName(m.Index)
 	if old, err := netlink.LinkByName(name); err == nil {
-		if err := netlink.LinkDel(old); err != nil {
+		if err := netlink.LinkDel(old); err != nil && !errors.Is(err, unix.ENODEV) {
 			return nil, fmt.Errorf("remove old %s: %w", name, err)
 		}
 	}
@@ -184,7 +184,9 @@ func (m *Machine) Connected() bool {
 func (m *Machine) Disconnect() (kept []string, err error) {
 	var errs []error
 	if link, err := netlink.LinkByName(LinkName(m.Index)); err == nil {
-		if err := netlink.LinkDel(link); err != nil {
+		// With the last process of the underlay namespace the kernel removes
+		// its links, in its own time, perhaps just now.
+		if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
 			errs = append(errs, fmt.Errorf("remove %s: %w", LinkName(m.Index), err))
 		}
 	}
