@@ -223,7 +223,8 @@ func TestWebSocketOutlivesChanges(t *testing.T) {
 
 // TestEndDrains tells the server to end while a request is under way.
 func TestEndDrains(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.LameDuck = 300 * time.Millisecond })
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.LameDuck = time.Second })
 	begun, finish := make(chan struct{}), make(chan struct{})
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {

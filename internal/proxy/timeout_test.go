@@ -27,6 +27,7 @@ func (w *world) timeouts(to route.Timeouts) {
 
 // TestReadTimeout: the time runs between two reads, not over the whole.
 func TestReadTimeout(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var n, ms int
@@ -42,19 +43,18 @@ func TestReadTimeout(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	w.set(service("a"), slice("a", addrOf(s)), ingress("i", "", "/ a"))
-	w.timeouts(route.Timeouts{Connect: time.Second, Send: 200 * time.Millisecond, Read: 200 * time.Millisecond})
-	if resp, text := w.get("http://h/5/100"); resp.StatusCode != 200 || text != "....." {
-		t.Errorf("5 × 100 ms: %d %q", resp.StatusCode, text)
+	w.timeouts(route.Timeouts{Connect: time.Second, Send: time.Second, Read: time.Second})
+	if resp, text := w.get("http://h/4/300"); resp.StatusCode != 200 || text != "...." {
+		t.Errorf("4 × 300 ms: %d %q", resp.StatusCode, text)
 	}
-	w.timeouts(route.Timeouts{Connect: time.Millisecond, Send: 200 * time.Millisecond, Read: 200 * time.Millisecond})
-	if resp, text := w.get("http://h/1/1000"); resp.StatusCode != 504 || !strings.Contains(text, "no answer within the read timeout") {
-		t.Errorf("1 × 1 s: %d %q", resp.StatusCode, text)
+	if resp, text := w.get("http://h/1/6000"); resp.StatusCode != 504 || !strings.Contains(text, "no answer within the read timeout") {
+		t.Errorf("1 × 6 s: %d %q", resp.StatusCode, text)
 	}
 	// A slow client is not the endpoint's fault.
 	slow, pw := io.Pipe()
 	go func() {
-		for range 6 {
-			time.Sleep(100 * time.Millisecond)
+		for range 4 {
+			time.Sleep(300 * time.Millisecond)
 			fmt.Fprint(pw, "x")
 		}
 		pw.Close()
@@ -67,6 +67,7 @@ func TestReadTimeout(t *testing.T) {
 // TestBlackHole: an endpoint that never answers a SYN costs little while there
 // is another one. A listener whose backlog is full drops SYNs.
 func TestBlackHole(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hole := blackHole(t)
 	good := w.backend("good")
@@ -76,12 +77,12 @@ func TestBlackHole(t *testing.T) {
 	if resp, text := w.get("http://h/"); resp.StatusCode != 200 {
 		t.Fatalf("%d %q", resp.StatusCode, text)
 	}
-	if took := time.Since(start); took < patience || took > 2*patience {
+	if took := time.Since(start); took < patience || took > 4*patience {
 		t.Errorf("the first request took %v, want a little over %v", took, patience)
 	}
 	start = time.Now()
 	w.get("http://h/")
-	if took := time.Since(start); took > patience/2 {
+	if took := time.Since(start); took > patience {
 		t.Errorf("the second request took %v: the endpoint was not left alone", took)
 	}
 }
