@@ -31,6 +31,13 @@ static __always_inline bool same(const struct addr *a, const struct addr *b)
 	return !differ(a, b);
 }
 
+static __always_inline bool is_loopback(const struct addr *a)
+{
+	if (is4(a))
+		return (a->w[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return !(a->w[0] | a->w[1] | a->w[2] | (a->w[3] ^ bpf_htonl(1)));
+}
+
 /* The address that means "the node's own", in a's family. */
 static __always_inline struct addr unspecified(const struct addr *a)
 {

@@ -14,7 +14,7 @@ import (
 )
 
 // wait bounds everything that a test waits for from the network.
-const wait = 2 * time.Second
+const wait = 5 * time.Second
 
 // Serve runs a TCP and a UDP server at addr inside n until the test ends. Each
 // line or datagram is answered with "name client-address line".

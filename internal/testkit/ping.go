@@ -3,7 +3,6 @@ package testkit
 import (
 	"fmt"
 	"net/netip"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +26,7 @@ func (n *NS) Ping(addr string) error {
 			return fmt.Errorf("open ping socket: %w", err)
 		}
 		defer unix.Close(fd)
-		timeout := unix.NsecToTimeval(int64(time.Second))
+		timeout := unix.NsecToTimeval(int64(wait))
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ func TestRefusedByPackets(t *testing.T) {
 	} {
 		for _, network := range []string{"tcp", "udp"} {
 			start := time.Now()
-			_, err := c.from.AskWithin(nil, network, c.addr, time.Second)
+			_, err := c.from.AskWithin(nil, network, c.addr, 5*time.Second)
 			if !errors.Is(err, unix.ECONNREFUSED) {
 				w.dump()
 				t.Errorf("%s to %s %s: %v after %v, want connection refused", c.from.Name, network, c.addr, err, time.Since(start))

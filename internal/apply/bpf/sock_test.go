@@ -113,6 +113,13 @@ func TestNodePortFromSockets(t *testing.T) {
 		}
 	}
 	w.ask(w.a1.NS, w.node1.cgroup, "udp", "198.51.100.1:30080")
+	// A pod's loopback is the pod's own, whatever the node has there.
+	w.a1.Serve("127.0.0.1:30080")
+	for _, network := range []string{"tcp", "udp"} {
+		if a := w.ask(w.a1.NS, w.node1.cgroup, network, "127.0.0.1:30080"); a.Server != "a1" {
+			t.Errorf("%s from a pod to itself: %v", network, a)
+		}
+	}
 }
 
 // A connected UDP socket cannot be moved to another backend: it is ended, so
