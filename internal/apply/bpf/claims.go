@@ -44,7 +44,7 @@ func (s *services) settle(k kernelFrontendKey) error {
 	if present && have == want {
 		return nil
 	}
-	if err := s.maps.Frontends.Put(k, want); err != nil {
+	if err := s.maps.Frontends.Put(&k, &want); err != nil {
 		return fmt.Errorf("write frontend: %w", err)
 	}
 	s.frontends[k] = want

@@ -70,7 +70,7 @@ func (s *ids) acquire(name digest) (id uint32, fresh bool, err error) {
 		return id, false, nil
 	}
 	id = s.next
-	if err := s.names.Put(kernelNameKey{Kind: s.kind, Id: id}, kernelName{Digest: name}); err != nil {
+	if err := s.names.Put(&kernelNameKey{Kind: s.kind, Id: id}, &kernelName{Digest: name}); err != nil {
 		return 0, false, fmt.Errorf("record name: %w", err)
 	}
 	s.next++

@@ -173,7 +173,7 @@ func (s *services) addPort(key service.Key, p *service.Port, a *appliedService) 
 		if have, ok := s.members[id][k]; ok && have == v {
 			continue
 		}
-		if err := s.maps.Members.Put(k, v); err != nil {
+		if err := s.maps.Members.Put(&k, &v); err != nil {
 			return fmt.Errorf("write endpoint: %w", err)
 		}
 		put(s.members, id, k, v)
