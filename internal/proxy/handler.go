@@ -88,6 +88,14 @@ func (x *exchange) route(live *live) {
 // obey does what the rule says, in the order of nginx's phases.
 func (x *exchange) obey(live *live) {
 	r := x.rule
+	if r.Limits != nil && r.Redirect == nil {
+		done, ok := x.limited(r.Limits)
+		if !ok {
+			x.fail(http.StatusServiceUnavailable, "you ask more often than is allowed here")
+			return
+		}
+		defer done()
+	}
 	switch {
 	case r.Redirect != nil:
 		x.redirect(r.Redirect.URL(x.scheme(), x.hostName(), x.requestURI()), r.Redirect.Status)

@@ -114,7 +114,7 @@ func (m *metrics) planApplied(p *route.Plan) {
 	}
 	m.claimed = p.Claimed
 	for name := range m.routes {
-		if _, claimed := slices.BinarySearchFunc(p.Claimed, name, model.Name.Compare); !claimed && name != (model.Name{}) {
+		if !p.Serves(name) && name != (model.Name{}) {
 			delete(m.routes, name)
 		}
 	}

@@ -34,10 +34,11 @@ type Options struct {
 // Server serves the plan that was applied last. Before the first Apply it
 // answers everything with 503 and is not ready.
 type Server struct {
-	opts    Options
-	live    atomic.Pointer[live]
-	metrics *metrics
-	cert    *tls.Certificate // for names that no Ingress has a certificate for
+	opts     Options
+	live     atomic.Pointer[live]
+	metrics  *metrics
+	limiters *limiters
+	cert     *tls.Certificate // for names that no Ingress has a certificate for
 
 	draining atomic.Bool
 	active   atomic.Int64 // exchanges, upgraded connections included
@@ -59,7 +60,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, metrics: newMetrics(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{}}
+	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{}}
 	s.live.Store(&live{})
 	return s, nil
 }
@@ -91,6 +92,7 @@ func (s *Server) Apply(p *route.Plan) {
 		s.releasePool(was)
 	}
 	s.metrics.planApplied(p)
+	s.limiters.keep(p.Serves)
 }
 
 // Open opens the listeners. It is separate from Run so that a caller knows the

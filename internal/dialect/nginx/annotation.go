@@ -24,7 +24,7 @@ type Annotation struct {
 // Annotations returns the table of what is understood, in the order of the
 // keys. Its rows are declared in the files of their groups.
 func Annotations() []Annotation {
-	all := slices.Concat(rewriteTable(), proxyTable(), accessTable(), corsTable(), affinityTable(), canaryTable(), silentTable())
+	all := slices.Concat(rewriteTable(), proxyTable(), accessTable(), corsTable(), affinityTable(), canaryTable(), limitTable(), silentTable())
 	slices.SortFunc(all, func(a, b Annotation) int { return cmp.Compare(a.Key, b.Key) })
 	return all
 }

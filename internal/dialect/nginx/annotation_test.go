@@ -55,6 +55,8 @@ func TestParse(t *testing.T) {
 		{"cors-allow-methods", "GET, PUT", func(s *Settings) { s.CORS.Methods = "GET, PUT" }},
 		{"session-cookie-secure", "true", func(s *Settings) { s.Affinity.Secure = &yes }},
 		{"session-cookie-samesite", "lax", func(s *Settings) { s.Affinity.SameSite = "Lax" }},
+		{"limit-rps", "10", func(s *Settings) { s.Limits.PerSecond = 10 }},
+		{"limit-allowlist", "10.0.0.0/8", func(s *Settings) { s.Limits.Exempt = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }},
 		{"affinity", "cookie", func(s *Settings) { s.Affinity.Enabled = true }},
 	} {
 		want := Defaults()

@@ -37,6 +37,7 @@ type Settings struct {
 	CORS     CORS
 	Affinity Affinity
 	Canary   Canary
+	Limits   Limits
 
 	// Unguarded names an annotation that was to keep somebody out and cannot be
 	// followed; requests must not be served without it. "": none.
@@ -75,6 +76,14 @@ type Canary struct {
 	Weight, Total int
 }
 
+// Limits is the group of limit. Numbers are 0 where there is no limit.
+type Limits struct {
+	PerSecond, PerMinute int
+	Burst                int // multiplies the rates
+	Connections          int
+	Exempt               []netip.Prefix
+}
+
 // Protocol is a value of backend-protocol.
 type Protocol string
 
@@ -92,7 +101,7 @@ func Defaults() Settings {
 	return Settings{
 		SSLRedirect: true, RedirectCode: 301, TemporalCode: 302,
 		ConnectTimeout: 5 * time.Second, SendTimeout: 60 * time.Second, ReadTimeout: 60 * time.Second, Tries: 3,
-		AccessLog: true, Canary: Canary{Total: 100},
+		AccessLog: true, Canary: Canary{Total: 100}, Limits: Limits{Burst: 5},
 		CORS: CORS{Origins: []string{"*"}, Methods: "GET, PUT, POST, DELETE, PATCH, OPTIONS", Credentials: true, MaxAge: 1728000,
 			Headers: "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization"},
 	}

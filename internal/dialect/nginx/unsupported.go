@@ -16,14 +16,13 @@ upstream auth-tls-secret auth-tls-verify-client auth-tls-verify-depth auth-type 
 canary- weight configuration-snippet connection-proxy-header cors-allow- credentials custom- headers custom-
 http-errors default-backend disable-proxy-intercept-errors enable-access- log enable-global-auth enable-
 modsecurity enable-opentelemetry enable-owasp-core-rules enable- rewrite-log fastcgi-index fastcgi-params-
-configmap from- to-www-redirect http2-push-preload limit-allowlist limit-burst-multiplier limit-connections
-limit-rate limit- rate-after limit-rpm limit-rps limit-whitelist load- balance mirror-host mirror-request-body
-mirror-target modsecurity-snippet modsecurity-transaction-id opentelemetry-operation-name opentelemetry-trust-
-incoming-span preserve-trailing-slash proxy-busy- buffers-size proxy-cookie-domain proxy-cookie-path proxy-
-max-temp- file- size proxy-next-upstream proxy-next-upstream-timeout proxy- redirect-from proxy-redirect-to
-proxy-ssl-ciphers proxy-ssl-name proxy-ssl-protocols proxy-ssl-secret proxy-ssl-server-name proxy-ssl-verify
-proxy-ssl-verify- depth relative- redirects satisfy server-snippet service-upstream session-cookie-change-on-
-failure session- cookie-conditional-samesite-none session- cookie-name session-cookie-partitioned ssl- ciphers
-ssl-passthrough ssl-prefer-server-ciphers stream-snippet upstream-hash-by upstream-hash-by-subset upstream-
-hash-by-subset-size use-port-in-redirects
+configmap from- to-www-redirect http2-push-preload limit-rate limit- rate-after load- balance mirror-host
+mirror-request-body mirror-target modsecurity-snippet modsecurity-transaction-id opentelemetry-operation-name
+opentelemetry-trust- incoming-span preserve-trailing-slash proxy-busy- buffers-size proxy-cookie-domain proxy-
+cookie-path proxy- max-temp- file- size proxy-next-upstream proxy-next-upstream-timeout proxy- redirect-from
+proxy-redirect-to proxy-ssl-ciphers proxy-ssl-name proxy-ssl-protocols proxy-ssl-secret proxy-ssl-server-name
+proxy-ssl-verify proxy-ssl-verify- depth relative- redirects satisfy server-snippet service-upstream session-
+cookie-change-on- failure session- cookie-conditional-samesite-none session- cookie-name session-cookie-
+partitioned ssl- ciphers ssl-passthrough ssl-prefer-server-ciphers stream-snippet upstream-hash-by upstream-
+hash-by-subset upstream- hash-by-subset-size use-port-in-redirects
 `

@@ -91,6 +91,14 @@ func (r *Rule) String() string {
 	if r.CORS != nil {
 		fmt.Fprintf(&b, " cors for %s", strings.Join(r.CORS.Origins, ","))
 	}
+	if l := r.Limits; l != nil {
+		for _, rate := range l.Rates {
+			fmt.Fprintf(&b, " at most %g/s +%d", rate.PerSecond, rate.Burst)
+		}
+		if l.Connections > 0 {
+			fmt.Fprintf(&b, " at most %d at a time", l.Connections)
+		}
+	}
 	if r.Access != nil {
 		fmt.Fprintf(&b, " allow %v deny %v", r.Access.Allow, r.Access.Deny)
 	}

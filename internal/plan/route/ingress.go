@@ -81,7 +81,7 @@ func translate(ing *model.Ingress) *fragment {
 // rule makes the rule for a backend, without its path.
 func (f *fragment) rule(b model.IngressBackend, field, backendField string) Rule {
 	s := &f.settings
-	r := Rule{Source: Source{refOf(f.ing), field}, Redirect: redirect(s), Secure: secure(s), CORS: cors(s), Access: access(s),
+	r := Rule{Source: Source{refOf(f.ing), field}, Redirect: redirect(s), Secure: secure(s), CORS: cors(s), Limits: limits(s), Access: access(s),
 		MaxBody: s.BodySize, Unlogged: !s.AccessLog}
 	if b.Service == "" {
 		rejected := model.Rejected{Ref: refOf(f.ing), Field: backendField + ".resource", Reason: "ResourceBackendUnsupported",

@@ -68,6 +68,12 @@ func (p *Plan) Listener(name string) *Listener {
 	return nil
 }
 
+// Serves reports whether an Ingress is among those that we serve.
+func (p *Plan) Serves(ingress model.Name) bool {
+	_, found := slices.BinarySearchFunc(p.Claimed, ingress, model.Name.Compare)
+	return found
+}
+
 // Make plans snap from nothing. now decides only whether a certificate is
 // rejected as expired; it is served in any case.
 func Make(snap *state.Snapshot, params Params, now time.Time) *Plan {

@@ -59,6 +59,42 @@ func access(s *nginx.Settings) *Access {
 	return &Access{Allow: s.Allow, Deny: s.Deny}
 }
 
+// MaxRates is how many Rates there may be.
+const MaxRates = 2
+
+// Limits bound what one client address may ask of an Ingress. Beyond them it gets 503.
+type Limits struct {
+	Rates       []Rate         // at most MaxRates; all of them hold
+	Connections int            // requests under way; 0: no limit
+	Exempt      []netip.Prefix // clients without limits
+}
+
+// Rate allows PerSecond requests, and Burst more at once.
+type Rate struct {
+	PerSecond float64
+	Burst     int
+}
+
+// Exempts reports whether the limits do not apply to a client.
+func (l *Limits) Exempts(client netip.Addr) bool {
+	return slices.ContainsFunc(l.Exempt, func(p netip.Prefix) bool { return p.Contains(client) })
+}
+
+func limits(s *nginx.Settings) *Limits {
+	l := &s.Limits
+	out := &Limits{Connections: l.Connections, Exempt: l.Exempt}
+	if l.PerSecond > 0 {
+		out.Rates = append(out.Rates, Rate{PerSecond: float64(l.PerSecond), Burst: l.PerSecond * l.Burst})
+	}
+	if l.PerMinute > 0 {
+		out.Rates = append(out.Rates, Rate{PerSecond: float64(l.PerMinute) / 60, Burst: l.PerMinute * l.Burst})
+	}
+	if len(out.Rates) == 0 && out.Connections == 0 {
+		return nil
+	}
+	return out
+}
+
 // CORS lets scripts of other origins read responses (the Fetch standard,
 // section 3.2). Values are those of the headers.
 type CORS struct {

@@ -23,6 +23,7 @@ type Rule struct {
 	Redirect *Redirect
 	Secure   Secure  // whether plain HTTP is answered by a redirect
 	CORS     *CORS   // nil: none of our business
+	Limits   *Limits // nil: none
 	Access   *Access // nil: everybody
 	Respond  *Respond
 	MaxBody  int64    // largest body in bytes; 0: no limit

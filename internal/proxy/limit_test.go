@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/plan/route"
+)
+
+// TestLeakyBucket: a burst is taken at once, then the rate holds; what was
+// refused does not count.
+func TestLeakyBucket(t *testing.T) {
+	limits := &route.Limits{Rates: []route.Rate{{PerSecond: 2, Burst: 4}}}
+	l := newLimiters().of(named("i"))
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	start := time.Unix(0, 0)
+	passed := func(addr netip.Addr, n int, at time.Duration) int {
+		count := 0
+		for range n {
+			if l.enter(addr, limits, start.Add(at)) {
+				l.leave(addr)
+				count++
+			}
+		}
+		return count
+	}
+	for i, c := range []struct {
+		addr netip.Addr
+		at   time.Duration
+		want int // of 20
+	}{{a, 0, 5}, {b, 0, 5}, {a, 500 * time.Millisecond, 1}, {a, 1500 * time.Millisecond, 2}, {a, time.Hour, 5}} {
+		if got := passed(c.addr, 20, c.at); got != c.want {
+			t.Errorf("step %d, %v after %v: %d passed, want %d", i, c.addr, c.at, got, c.want)
+		}
+	}
+}
+
+func TestLimiterForgets(t *testing.T) {
+	limits := &route.Limits{Rates: []route.Rate{{PerSecond: 1, Burst: 0}}}
+	l := newLimiters().of(named("i"))
+	addr := netip.MustParseAddr("10.0.0.0")
+	for range maxClients + 1000 {
+		addr = addr.Next()
+		l.enter(addr, limits, time.Unix(0, 0))
+		l.leave(addr)
+	}
+	if n := len(l.clients); n > maxClients {
+		t.Errorf("%d clients are remembered", n)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	statuses := func(w *world, n int) map[int]int {
+		count := map[int]int{}
+		for range n {
+			resp, _ := w.get("http://h.example/")
+			count[resp.StatusCode]++
+		}
+		return count
+	}
+	if got := statuses(annotated(t, "limit-rpm", "1", "limit-burst-multiplier", "3"), 10); got[200] != 4 || got[503] != 6 {
+		t.Errorf("limit-rpm: %v", got)
+	}
+	if got := statuses(annotated(t, "limit-rpm", "1", "limit-whitelist", "127.0.0.0/8"), 10); got[200] != 10 {
+		t.Errorf("limit-whitelist: %v", got)
+	}
+}
+
+func TestLimitConnections(t *testing.T) {
+	w := newWorld(t)
+	begun, finish := make(chan struct{}), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			begun <- struct{}{}
+			<-finish
+		}
+	}))
+	t.Cleanup(s.Close)
+	w.set(service("a"), slice("a", addrOf(s)), annotate(ingress("i", "h.example", "/ a"), "limit-connections", "2"))
+	done := make(chan int, 2)
+	for range 2 {
+		go func() {
+			resp, _, err := w.try(w.client(), "GET", "http://h.example/slow", nil)
+			if err != nil {
+				done <- 0
+				return
+			}
+			done <- resp.StatusCode
+		}()
+		<-begun
+	}
+	if resp, _ := w.get("http://h.example/"); resp.StatusCode != 503 {
+		t.Errorf("the third request: %d", resp.StatusCode)
+	}
+	close(finish)
+	for range 2 {
+		if status := <-done; status != 200 {
+			t.Errorf("a slow request: %d", status)
+		}
+	}
+	eventually(t, func() bool { resp, _ := w.get("http://h.example/"); return resp.StatusCode == 200 }, "the limit is free again")
+}
