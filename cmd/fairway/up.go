@@ -58,7 +58,7 @@ func runUp(ctx context.Context, env *cli.Env, args []string) error {
 	defer cancel()
 	changed, err := cluster.FindRoot(env.Getenv).Up(ctx, opt)
 	var f *cluster.Failure
-	if errors.As(err, &f) {
+	if errors.As(err, &f) && len(f.Lines) > 0 {
 		opt.Progress.Say("\nlast lines of %s:", f.Component)
 		for _, line := range f.Lines {
 			opt.Progress.Say("  %s", line)

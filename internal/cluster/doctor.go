@@ -3,12 +3,15 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/fairway-net/fairway/internal/cluster/underlay"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,6 +57,7 @@ func (r Root) Examine(s *State) []Check {
 		{"open files", checkOpenFiles},
 		{"disk", r.checkDisk},
 		{"memory", checkMemory},
+		{"addresses", checkAddresses},
 		{"nat", checkNAT},
 		{"leftovers", r.checkLeftovers},
 	}
@@ -217,6 +221,29 @@ func checkMemory(*State) Check {
 		}
 	}
 	return pass("unknown").or(Warn, "")
+}
+
+// checkAddresses looks for networks of the machine in the range from which
+// clusters take theirs. `up` goes around them as far as it can choose.
+func checkAddresses(*State) Check {
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return pass("%v", err).or(Warn, "")
+	}
+	reserved := netip.MustParsePrefix("198.18.0.0/15")
+	for _, r := range routes {
+		dst := prefixOf(r.Dst)
+		if dst.Bits() <= 0 || !dst.Overlaps(reserved) || r.Type == unix.RTN_UNREACHABLE {
+			continue
+		}
+		link, err := netlink.LinkByIndex(r.LinkIndex)
+		if err != nil || underlay.IsLink(link.Attrs().Name) {
+			continue
+		}
+		return pass("the machine reaches %s by %s", dst, link.Attrs().Name).
+			or(Warn, "choose other networks in a --config file, should a cluster need this one")
+	}
+	return pass("%s is free", reserved)
 }
 
 func checkNAT(s *State) Check {

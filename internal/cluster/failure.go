@@ -18,34 +18,40 @@ import (
 // Failure is an error of a phase, with what the component at fault logged last.
 type Failure struct {
 	Err       error
-	Component string   // "node1/kubelet"; empty: not known
+	Component string   // "kubelet on node1", "pod NAMESPACE/NAME"
 	Lines     []string // of its log
 }
 
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// explain finds the component that most likely made a phase fail.
+// explain finds the component, or the pod of Fairway, that most likely made a
+// phase fail.
 func (s *State) explain(phase string, err error) error {
 	f := &Failure{Err: err}
-	nodeName, component := s.suspect(phase)
-	if component == "" {
-		f.Component, f.Lines = "supervisor", tail(s.supervisorLog(), 5)
+	look := "fairway logs --name " + s.Name + " supervisor"
+	if pod, lines := s.podAtFault(phase); pod != "" {
+		f.Component, f.Lines = "pod "+pod, lines
+		namespace, name, _ := strings.Cut(pod, "/")
+		look = fmt.Sprintf("kubectl --context %s -n %s describe pod %s", s.context(), namespace, name)
+	} else if nodeName, component := s.suspect(phase); component != "" {
+		f.Component, f.Lines = component+" on "+nodeName, tail(filepath.Join(s.nodeLogs(nodeName), component+".log"), 5)
+		look = fmt.Sprintf("fairway logs --name %s %s --node %s", s.Name, component, nodeName)
 	} else {
-		f.Component, f.Lines = nodeName+"/"+component, tail(filepath.Join(s.nodeLogs(nodeName), component+".log"), 5)
+		f.Component, f.Lines = "the supervisor", tail(s.supervisorLog(), 5)
 	}
 	if cli.HintOf(err) != "" {
 		return f
 	}
-	return cli.Hint(f, fmt.Sprintf("see \"fairway logs --name %[1]s %[2]s\"; \"fairway up --name %[1]s\" tries again, \"fairway down --name %[1]s\" removes the cluster",
-		s.Name, logArgs(nodeName, component)))
+	return cli.Hint(f, fmt.Sprintf("see \"%[2]s\"; \"fairway up --name %[1]s\" tries again, \"fairway down --name %[1]s\" removes the cluster", s.Name, look))
 }
 
-func logArgs(nodeName, component string) string {
-	if component == "" {
-		return "supervisor"
+// podAtFault is suspectPod for the phases that wait for pods.
+func (s *State) podAtFault(phase string) (string, []string) {
+	if phase != "nodes are ready" && phase != "Fairway is ready" {
+		return "", nil
 	}
-	return component + " --node " + nodeName
+	return s.suspectPod()
 }
 
 // suspect names the component that has ended most often, or else the one that

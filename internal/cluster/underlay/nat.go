@@ -84,7 +84,7 @@ func otherCluster(index int) string {
 	links, _ := netlink.LinkList()
 	for _, l := range links {
 		name := l.Attrs().Name
-		if l.Type() == "veth" && strings.HasPrefix(name, "fairway") && name != LinkName(index) {
+		if l.Type() == "veth" && IsLink(name) && name != LinkName(index) {
 			return name
 		}
 	}

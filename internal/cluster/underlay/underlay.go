@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -28,6 +29,7 @@ import (
 const (
 	bridgeName  = "br0"
 	machinePort = "machine" // the machine's veth peer, in the underlay namespace
+	linkPrefix  = "fairway" // the machine's links, one per cluster
 )
 
 // MakeBridge makes the bridge in the current network namespace.
@@ -84,7 +86,10 @@ type Machine struct {
 }
 
 // LinkName is the name of the machine's veth for the cluster of that index.
-func LinkName(index int) string { return fmt.Sprintf("fairway%d", index) }
+func LinkName(index int) string { return fmt.Sprintf("%s%d", linkPrefix, index) }
+
+// IsLink reports whether a link of the machine is that of some cluster.
+func IsLink(name string) bool { return strings.HasPrefix(name, linkPrefix) }
 
 // Priority of the cluster's policy rule: before any rule that a person would
 // add, after the kernel's own for local addresses.
@@ -202,31 +207,6 @@ func (m *Machine) Disconnect() (kept []string, err error) {
 		kept, errs = append(kept, k...), append(errs, err)
 	}
 	return kept, errors.Join(errs...)
-}
-
-// Left names what of the cluster is still on the machine.
-func (m *Machine) Left() []string {
-	var out []string
-	if _, err := netlink.LinkByName(LinkName(m.Index)); err == nil {
-		out = append(out, "link "+LinkName(m.Index))
-	}
-	filter := &netlink.Route{Priority: m.metric()}
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_PRIORITY)
-	if err != nil {
-		return append(out, "routes: "+err.Error())
-	}
-	for _, r := range routes {
-		out = append(out, fmt.Sprintf("route %s metric %d", r.Dst, r.Priority))
-	}
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		rules, _ := netlink.RuleList(family) // a kernel without IPv6 has none
-		for _, r := range rules {
-			if r.Priority == m.priority() && r.IifName == LinkName(m.Index) {
-				out = append(out, fmt.Sprintf("rule %d iif %s", r.Priority, r.IifName))
-			}
-		}
-	}
-	return out
 }
 
 // closedRoute is the last resort for a range: "unreachable", so that a packet
