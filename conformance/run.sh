@@ -18,7 +18,7 @@ CGO_ENABLED=0 go test -c -o "$bin/conformance/e2e.test" .
 for tool in agnhost regression-issue-74839; do
   CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$bin/conformance/$tool" "k8s.io/kubernetes/test/images/$tool"
 done
-go run ./images "$bin/conformance" "$out/images.tar"
+go run ./images "$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)" "$bin/conformance" "$out/images.tar"
 
 "$bin/fairway" up --name $name --nodes "${NODES:-3}"
 [ -n "${KEEP:-}" ] || trap '"$bin/fairway" down --name $name' EXIT

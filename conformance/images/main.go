@@ -19,17 +19,17 @@ import (
 const repo = "registry.k8s.io/e2e-test-images/"
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: images BIN-DIR OUT.tar   (BIN-DIR holds agnhost, regression-issue-74839)")
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: images KUBERNETES-DIR BIN-DIR OUT.tar   (BIN-DIR holds agnhost, regression-issue-74839)")
 		os.Exit(2)
 	}
-	if err := write(os.Args[1], os.Args[2]); err != nil {
+	if err := write(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
 }
 
-func write(bin, out string) error {
+func write(kubernetes, bin, out string) error {
 	f, err := os.Create(out)
 	if err != nil {
 		return err
@@ -44,9 +44,11 @@ func write(bin, out string) error {
 		{Path: "/agnhost", Source: filepath.Join(bin, "agnhost")},
 		{Path: "/agnhost-2", Link: "/agnhost"},
 		{Path: "/uploads/.keep", Source: "/dev/null"},
+		{Path: "/localhost.crt", Source: filepath.Join(kubernetes, "test/images/agnhost/porter/localhost.crt")},
+		{Path: "/localhost.key", Source: filepath.Join(kubernetes, "test/images/agnhost/porter/localhost.key")},
 	}, tools...)
 	if _, err := image.Write(f,
-		image.Image{Name: repo + "agnhost:2.63.0", Files: agnhost, Entrypoint: []string{"/agnhost"}, Env: path},
+		image.Image{Name: repo + "agnhost:2.63.0", Files: agnhost, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: path},
 		image.Image{Name: repo + "glibc-dns-testing:2.0.0", Files: tools, Entrypoint: []string{"/bin/sh"}, Env: path},
 		image.Image{Name: repo + "busybox:1.37.0-1", Files: tools, Entrypoint: []string{"/bin/sh"}, Env: path},
 		image.Image{Name: repo + "nginx:1.15-4", Files: agnhost, Entrypoint: []string{"/agnhost", "netexec", "--http-port=80"}, Env: path},

@@ -29,6 +29,7 @@ type Image struct {
 	Name       string // with registry and tag: fairway.dev/echo:latest
 	Files      []File
 	Entrypoint []string
+	Cmd        []string // arguments where the pod gives none
 	Env        []string // NAME=value
 }
 
@@ -108,7 +109,7 @@ func (a *archive) image(img Image) (descriptor, error) {
 	config, err := a.json(typeConfig, map[string]any{
 		"architecture": arch.Architecture,
 		"os":           arch.OS,
-		"config":       map[string]any{"Entrypoint": img.Entrypoint, "Env": img.Env, "WorkingDir": "/"},
+		"config":       map[string]any{"Entrypoint": img.Entrypoint, "Cmd": img.Cmd, "Env": img.Env, "WorkingDir": "/"},
 		"rootfs":       map[string]any{"type": "layers", "diff_ids": []string{layer.Digest}},
 	})
 	if err != nil {
