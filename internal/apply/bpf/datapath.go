@@ -38,7 +38,8 @@ type Datapath struct {
 }
 
 // Open loads the programs, with the maps pinned below o.Dir if there are any,
-// and attaches them to the cgroup and the uplink. It removes nothing.
+// and attaches them to the cgroup, the uplink and the pods that are there still.
+// It removes nothing but pods whose link is gone.
 func Open(o Options) (*Datapath, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -78,11 +79,34 @@ func (d *Datapath) load() error {
 	if err := spec.Variables[kernelVarHostNetns].Set(cookie); err != nil {
 		return fmt.Errorf("set %s: %w", kernelVarHostNetns, err)
 	}
+	lo, hi, err := natPorts()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(spec.Variables[kernelVarNatPortLo].Set(lo), spec.Variables[kernelVarNatPortHi].Set(hi)); err != nil {
+		return fmt.Errorf("set ports for rewritten sources: %w", err)
+	}
 	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: mapDir}}
 	if err := spec.LoadAndAssign(&d.objs, opts); err != nil {
 		return fmt.Errorf("load programs: %w", err)
 	}
 	return nil
+}
+
+// natPorts returns the ports that rewritten sources get: above the privileged
+// ones, below those that the node's own connections use and below the usual
+// range of NodePorts. A node whose ephemeral range leaves no room shares it;
+// then a flow of a pod and one of the node to the same place can collide.
+func natPorts() (lo, hi uint16, err error) {
+	const first, last, enough = 1024, 29999, 4096
+	ephemeral, _, err := sys.EphemeralPorts()
+	if err != nil {
+		return 0, 0, err
+	}
+	if ephemeral < first+enough {
+		return first, last, nil
+	}
+	return first, min(last, ephemeral-1), nil
 }
 
 // restore learns from the maps what earlier processes put there.

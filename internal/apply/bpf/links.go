@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -128,8 +129,13 @@ func (d *Datapath) attach() error {
 		}
 	}
 	for ifindex := range d.pods {
-		if err := d.attachPodLinks(ifindex); err != nil {
-			d.log.Warn("pod link is gone", "ifindex", ifindex, "err", err)
+		if _, gone := net.InterfaceByIndex(ifindex); gone != nil {
+			err = d.forgetPod(ifindex) // the kernel never gives its number again
+		} else {
+			err = d.attachPodLinks(ifindex)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if d.o.Cgroup == "" {

@@ -115,6 +115,10 @@ func (d *Datapath) attachPodLinks(ifindex int) error {
 func (d *Datapath) DetachPod(ifindex int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.forgetPod(ifindex)
+}
+
+func (d *Datapath) forgetPod(ifindex int) error {
 	from, to := podLinkNames(ifindex)
 	if err := deleteKey(d.objs.Endpoints, uint32(ifindex)); err != nil { // from here on it is closed
 		return err

@@ -110,7 +110,7 @@ func TestLinkGone(t *testing.T) {
 	w.must(w.node1.dp.Close())
 	w.node1.pods = w.node1.pods[:1]
 	w.node1.open()
-	w.must(w.node1.dp.DetachPod(w.a2.Index))
+	w.must(w.node1.dp.DetachPod(w.a2.Index)) // a late CNI DEL is no error
 	pods, err := w.node1.dp.ReadPods()
 	w.must(err)
 	if len(pods) != 1 || pods[0].IfIndex != w.a1.Index {
