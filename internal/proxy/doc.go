@@ -13,6 +13,7 @@
 //     of a change.
 //   - A request is offered to another endpoint only if the first cannot have
 //     acted on it, or the method says that acting twice does no harm.
-//   - Bodies are always framed anew; a request that two parsers could read
-//     differently is refused.
+//   - Bodies are always framed anew, so that a backend never sees another end of
+//     a request than we did, and a path never means more to it than to us
+//     (route.CanonicalPath).
 package proxy

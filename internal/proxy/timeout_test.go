@@ -3,7 +3,6 @@ package proxy
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -84,46 +83,5 @@ func TestBlackHole(t *testing.T) {
 	w.get("http://h/")
 	if took := time.Since(start); took > patience {
 		t.Errorf("the second request took %v: the endpoint was not left alone", took)
-	}
-}
-
-// TestAmbiguousRequests: what two parsers may read differently is refused and
-// reaches no backend.
-func TestAmbiguousRequests(t *testing.T) {
-	w := newWorld(t)
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		t.Errorf("a backend got %s %s %v", r.Method, r.URL, r.Header)
-	}))
-	t.Cleanup(s.Close)
-	w.set(service("a"), slice("a", addrOf(s)), ingress("i", "", "/ a"))
-	for name, raw := range map[string]string{
-		"two lengths":        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-		"listed lengths":     "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 2\r\n\r\nab",
-		"signed length":      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\na",
-		"unknown coding":     "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
-		"chunked not last":   "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
-		"coding twice":       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		"space before colon": "GET / HTTP/1.1\r\nHost: h\r\nX-A : 1\r\n\r\n",
-		"NUL in a value":     "GET / HTTP/1.1\r\nHost: h\r\nX-A: a\x00b\r\n\r\n",
-		"bare CR in a value": "GET / HTTP/1.1\r\nHost: h\r\nX-A: a\rX-B: b\r\n\r\n",
-		"no host":            "GET / HTTP/1.1\r\n\r\n",
-		"two hosts":          "GET / HTTP/1.1\r\nHost: h\r\nHost: g\r\n\r\n",
-		"bad host":           "GET / HTTP/1.1\r\nHost: h/x\r\n\r\n",
-		"space in target":    "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
-		"dots":               "GET /a/%2e%2e/b HTTP/1.1\r\nHost: h\r\n\r\n",
-		"NUL in target":      "GET /a%00 HTTP/1.1\r\nHost: h\r\n\r\n",
-	} {
-		conn, err := net.Dial("tcp", w.server.Addr("http").String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.SetDeadline(time.Now().Add(2 * time.Second))
-		fmt.Fprint(conn, raw)
-		line := make([]byte, 12)
-		_, err = io.ReadFull(conn, line)
-		conn.Close()
-		if got := string(line); err != nil || got != "HTTP/1.1 400" && got != "HTTP/1.1 501" /* a coding that is not implemented, RFC 9112, section 6.1 */ {
-			t.Errorf("%s: %q, %v", name, line, err)
-		}
 	}
 }

@@ -1,0 +1,89 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// TestAmbiguousRequests: what two parsers may read differently is refused and
+// reaches no backend.
+func TestAmbiguousRequests(t *testing.T) {
+	w := newWorld(t)
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("a backend got %s %s %v", r.Method, r.URL, r.Header)
+	}))
+	t.Cleanup(s.Close)
+	w.set(service("a"), slice("a", addrOf(s)), ingress("i", "", "/ a"))
+	for name, raw := range map[string]string{
+		"two lengths":        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+		"listed lengths":     "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 2\r\n\r\nab",
+		"signed length":      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\na",
+		"unknown coding":     "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
+		"chunked not last":   "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+		"coding twice":       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"space before colon": "GET / HTTP/1.1\r\nHost: h\r\nX-A : 1\r\n\r\n",
+		"NUL in a value":     "GET / HTTP/1.1\r\nHost: h\r\nX-A: a\x00b\r\n\r\n",
+		"bare CR in a value": "GET / HTTP/1.1\r\nHost: h\r\nX-A: a\rX-B: b\r\n\r\n",
+		"no host":            "GET / HTTP/1.1\r\n\r\n",
+		"two hosts":          "GET / HTTP/1.1\r\nHost: h\r\nHost: g\r\n\r\n",
+		"bad host":           "GET / HTTP/1.1\r\nHost: h/x\r\n\r\n",
+		"space in target":    "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
+		"dots":               "GET /a/%2e%2e/b HTTP/1.1\r\nHost: h\r\n\r\n",
+		"NUL in target":      "GET /a%00 HTTP/1.1\r\nHost: h\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp", w.server.Addr("http").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(2 * time.Second))
+		fmt.Fprint(conn, raw)
+		line := make([]byte, 12)
+		_, err = io.ReadFull(conn, line)
+		conn.Close()
+		if got := string(line); err != nil || got != "HTTP/1.1 400" && got != "HTTP/1.1 501" /* a coding that is not implemented, RFC 9112, section 6.1 */ {
+			t.Errorf("%s: %q, %v", name, line, err)
+		}
+	}
+}
+
+// TestFramedAnew: a request with both a length and chunks, which RFC 9112,
+// section 6.3 lets a server read by its chunks, reaches the backend with the one
+// end that we saw; what follows it is another request.
+func TestFramedAnew(t *testing.T) {
+	w := newWorld(t)
+	got := make(chan string, 2)
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- fmt.Sprint(r.Method, " ", r.URL, " ", r.Header["Content-Length"], " ", string(body))
+	}))
+	t.Cleanup(s.Close)
+	w.set(service("a"), slice("a", addrOf(s)), ingress("i", "", "/ a"))
+	conn, err := net.Dial("tcp", w.server.Addr("http").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	fmt.Fprint(conn, "POST /one HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"+
+		"GET /two HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+	r := bufio.NewReader(conn)
+	for _, want := range []string{"POST /one [] hello", "GET /two [] "} {
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("%v %v", resp, err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		if seen := <-got; seen != want {
+			t.Errorf("the backend saw %q, want %q", seen, want)
+		}
+		if resp.Close {
+			return // a server may close after such a request
+		}
+	}
+}
