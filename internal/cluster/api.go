@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -48,9 +47,6 @@ func (a *api) ready(ctx context.Context) bool {
 	return a.get(ctx, "/readyz", nil) == nil
 }
 
-// errNotFound is the API server's 404.
-var errNotFound = errors.New("not found")
-
 // get reads the object at path into v, which may be nil.
 func (a *api) get(ctx context.Context, path string, v any) error {
 	return a.do(ctx, http.MethodGet, path, "", nil, v)
@@ -82,8 +78,6 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body []b
 	switch {
 	case err != nil:
 		return err
-	case resp.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("%s %s: %w", method, path, errNotFound)
 	case resp.StatusCode >= 300:
 		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, firstLine(data))
 	case v == nil:

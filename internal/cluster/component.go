@@ -61,6 +61,7 @@ func (s *State) importer() node.Component {
 		Name:  "images",
 		Once:  true,
 		Args:  []string{kubeTool, "ctr", "--namespace", "k8s.io", "images", "import", "--local", node.ImageDir + "/builtin.tar"},
+		Env:   []string{"GOGC=off"}, // over before there is garbage to speak of
 		After: []node.Wait{{Unix: containerdSocket}},
 	}
 }

@@ -39,29 +39,40 @@ func Init(ctx context.Context, log *slog.Logger, spec *Spec, ready io.Reader) er
 	if err := spec.Link.setUp(); err != nil {
 		return fmt.Errorf("configure network: %w", err)
 	}
-	b := &board{log: log, stats: map[string]*Stat{}, exits: map[int]chan syscall.WaitStatus{}}
-	go b.reap()
-	var wg sync.WaitGroup
-	for _, c := range spec.Components {
-		b.stats[c.Name] = &Stat{Name: c.Name}
-		b.order = append(b.order, c.Name)
-	}
-	for _, c := range spec.Components {
-		wg.Go(func() { b.run(ctx, c) })
-	}
-	wg.Wait()
+	b := newBoard(log, spec.Components, ToolDir, LogDir, StatFile)
+	go b.reap(nil)
+	b.runAll(ctx, spec.Components)
 	return ctx.Err()
 }
 
 // board knows the state of all components. As process 1 it must reap every
 // orphan, so it is also the only one that waits for children.
 type board struct {
-	log *slog.Logger
+	log                *slog.Logger
+	tools, logs, stats string // directories of programs and logs, file of Stats
 
 	mu    sync.Mutex
 	order []string
-	stats map[string]*Stat
+	state map[string]*Stat
 	exits map[int]chan syscall.WaitStatus // our own children, by PID
+}
+
+func newBoard(log *slog.Logger, components []Component, tools, logs, stats string) *board {
+	b := &board{log: log, tools: tools, logs: logs, stats: stats, state: map[string]*Stat{}, exits: map[int]chan syscall.WaitStatus{}}
+	for _, c := range components {
+		b.state[c.Name] = &Stat{Name: c.Name}
+		b.order = append(b.order, c.Name)
+	}
+	return b
+}
+
+// runAll runs all components until ctx ends.
+func (b *board) runAll(ctx context.Context, components []Component) {
+	var wg sync.WaitGroup
+	for _, c := range components {
+		wg.Go(func() { b.run(ctx, c) })
+	}
+	wg.Wait()
 }
 
 // run keeps one component running: wait, start, wait for its end, again.
@@ -71,6 +82,9 @@ func (b *board) run(ctx context.Context, c Component) {
 	for ctx.Err() == nil {
 		for _, w := range c.After {
 			b.await(ctx, w)
+		}
+		if ctx.Err() != nil {
+			return
 		}
 		began := time.Now()
 		status, err := b.runOnce(c)
@@ -104,10 +118,10 @@ func describe(status syscall.WaitStatus, err error) string {
 
 // runOnce starts the component and waits for its end.
 func (b *board) runOnce(c Component) (syscall.WaitStatus, error) {
-	if err := os.MkdirAll(LogDir, 0o755); err != nil {
+	if err := os.MkdirAll(b.logs, 0o755); err != nil {
 		return 0, err
 	}
-	logFile, err := os.OpenFile(filepath.Join(LogDir, c.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	logFile, err := os.OpenFile(filepath.Join(b.logs, c.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
 		return 0, err
 	}
@@ -126,7 +140,7 @@ func (b *board) runOnce(c Component) (syscall.WaitStatus, error) {
 	// The lock is held until the child is known, so that reap cannot see it
 	// end before that.
 	b.mu.Lock()
-	p, err := os.StartProcess(filepath.Join(ToolDir, c.Args[0]), c.Args, &os.ProcAttr{
+	p, err := os.StartProcess(filepath.Join(b.tools, c.Args[0]), c.Args, &os.ProcAttr{
 		Dir:   "/",
 		Env:   append([]string{"PATH=" + SearchPath, "HOME=/root"}, c.Env...),
 		Files: []*os.File{null, logFile, logFile},
@@ -145,10 +159,12 @@ func (b *board) runOnce(c Component) (syscall.WaitStatus, error) {
 	return <-exit, nil
 }
 
-// reap waits for every child that ends, and hands our own to runOnce.
-func (b *board) reap() {
+// reap waits for every child that ends, and hands our own to runOnce, until stop
+// is closed (nil: for ever).
+func (b *board) reap(stop <-chan struct{}) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
+	defer signal.Stop(ended)
 	for {
 		for {
 			var status syscall.WaitStatus
@@ -166,7 +182,11 @@ func (b *board) reap() {
 				break
 			}
 		}
-		<-ended
+		select {
+		case <-ended:
+		case <-stop:
+			return
+		}
 	}
 }
 
@@ -174,7 +194,7 @@ func (b *board) reap() {
 func (b *board) done(name string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.stats[name]
+	s := b.state[name]
 	return s != nil && s.Done
 }
 
@@ -182,16 +202,16 @@ func (b *board) done(name string) bool {
 func (b *board) update(name string, f func(*Stat)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	f(b.stats[name])
+	f(b.state[name])
 	var all []Stat
 	for _, n := range b.order {
-		all = append(all, *b.stats[n])
+		all = append(all, *b.state[n])
 	}
 	data, err := json.Marshal(all)
 	if err == nil {
-		tmp := StatFile + ".tmp"
+		tmp := b.stats + ".tmp"
 		if err = os.WriteFile(tmp, data, 0o644); err == nil {
-			err = os.Rename(tmp, StatFile)
+			err = os.Rename(tmp, b.stats)
 		}
 	}
 	if err != nil {
