@@ -23,7 +23,7 @@ type cluster struct {
 // startCluster runs `fairway up` under a name of its own and removes the
 // cluster when the test ends. FAIRWAY_TEST_CLUSTER names a running cluster to
 // use instead, which is left alone.
-func startCluster(t *testing.T, name string) *cluster {
+func startCluster(t *testing.T, name string, flags ...string) *cluster {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to start a cluster")
@@ -41,7 +41,7 @@ func startCluster(t *testing.T, name string) *cluster {
 		return c
 	}
 	t.Cleanup(func() { c.run(t, time.Minute, "bin/fairway", "down", "--name", name) })
-	c.run(t, upLimit, "bin/fairway", "up", "--name", name)
+	c.run(t, upLimit, "bin/fairway", append([]string{"up", "--name", name}, flags...)...)
 	return c
 }
 

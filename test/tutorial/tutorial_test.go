@@ -38,6 +38,15 @@ func TestReadme(t *testing.T) {
 	})
 }
 
+// TestInstall installs Fairway by hand into a cluster that has no network yet.
+func TestInstall(t *testing.T) {
+	if os.Getenv("FAIRWAY_TEST_CLUSTER") != "" {
+		t.Skip("needs a cluster without Fairway, not that of FAIRWAY_TEST_CLUSTER")
+	}
+	c := startCluster(t, "install", "--bare")
+	c.page(t, "docs/install.md", func(Step) bool { return true })
+}
+
 // testSpread: 3,000 requests spread 33 % ± 5 over three pods.
 func (c *cluster) testSpread(t *testing.T) {
 	c.apply(t, []string{"my-app.yaml", "client.yaml"}, "default/my-app")

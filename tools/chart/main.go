@@ -1,6 +1,8 @@
 // Command chart renders the Helm chart charts/fairway with its default values
 // to deploy/fairway.yaml, the manifest that `kubectl apply` and `fairway up`
-// use. With -check it changes nothing and fails if the file is not fresh.
+// use. With -check it changes nothing and fails if the file is not fresh. With
+// -values it prints what the chart renders to with those values, for those who
+// have no Helm.
 //
 // It is `helm template` and no more, made of Helm's own library: the schema of
 // the values is validated, and the documents come out in the order in which
@@ -26,8 +28,15 @@ const header = "# Rendered from charts/fairway by `make generate`. Do not edit.\
 func main() {
 	check := flag.Bool("check", false, "only say whether the file is fresh")
 	root := flag.String("root", "..", "root of the repository")
+	values := flag.String("values", "", "print the chart rendered with the values of this `FILE`")
 	flag.Parse()
-	if err := run(*root, *check); err != nil {
+	err := error(nil)
+	if *values != "" {
+		err = show(*root, *values)
+	} else {
+		err = run(*root, *check)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "chart:", err)
 		os.Exit(1)
 	}
@@ -50,6 +59,20 @@ func run(root string, check bool) error {
 		return fmt.Errorf("%s is not what charts/fairway renders to: run `make generate`", file)
 	}
 	return nil
+}
+
+// show prints the chart rendered with the values of a file.
+func show(root, file string) error {
+	values, err := chartutil.ReadValuesFile(file)
+	if err != nil {
+		return fmt.Errorf("read values: %w", err)
+	}
+	text, err := render(filepath.Join(root, "charts", "fairway"), values)
+	if err != nil {
+		return err
+	}
+	_, err = os.Stdout.Write(text)
+	return err
 }
 
 // render is `helm template fairway DIR --namespace fairway-system` with values
