@@ -1,9 +1,12 @@
 package bpf
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
+	"github.com/fairway-net/fairway/internal/diff"
 	"github.com/fairway-net/fairway/internal/plan/policy"
 )
 
@@ -24,9 +27,10 @@ func (d *Datapath) restoreVerdicts() error {
 func (d *Datapath) ApplyPolicy(ctx context.Context, plan policy.Plan) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// New numbers first, then all that pods will refer to, then the pods, and
-	// only then is anything let go. In between an address may have its new class
-	// and a pod its old rules: such packets are dropped, never wrongly let in.
+	// New numbers and sets first. Then addresses change their classes and pods
+	// their sets, which cannot be one step; in between pods have a set that
+	// allows what the old or the new one does, so that nothing is dropped that
+	// is allowed before and after.
 	a := &appliedPolicy{d: d, classes: map[string]uint32{"": 0}, sets: map[string]uint32{}}
 	if err := a.numberClasses(&plan); err != nil {
 		return fmt.Errorf("number classes: %w", err)
@@ -39,13 +43,10 @@ func (d *Datapath) ApplyPolicy(ctx context.Context, plan policy.Plan) error {
 			return fmt.Errorf("write policy set: %w", err)
 		}
 	}
-	if err := a.addClasses(&plan); err != nil {
+	if err := a.changeClasses(&plan); err != nil {
 		return fmt.Errorf("write classes: %w", err)
 	}
 	if err := a.openPods(&plan); err != nil {
-		return err
-	}
-	if err := a.removeClasses(); err != nil {
 		return err
 	}
 	old := d.held
@@ -68,10 +69,9 @@ func (d *Datapath) ApplyPolicy(ctx context.Context, plan policy.Plan) error {
 
 // appliedPolicy is what the last plan holds on to.
 type appliedPolicy struct {
-	d        *Datapath
-	classes  map[string]uint32 // name -> id
-	sets     map[string]uint32
-	prefixes map[kernelPrefixKey]uint32 // want
+	d       *Datapath
+	classes map[string]uint32 // name -> id
+	sets    map[string]uint32
 }
 
 // numberClasses gives every class of plan its number.
@@ -146,34 +146,101 @@ func verdictsOf(set, class uint32, r policy.Rule) []kernelVerdictKey {
 	return out
 }
 
-// addClasses writes the prefixes that are new or changed.
-func (a *appliedPolicy) addClasses(plan *policy.Plan) error {
-	a.prefixes = make(map[kernelPrefixKey]uint32, len(plan.Classes))
+// changeClasses makes the map hold the classes of plan.
+func (a *appliedPolicy) changeClasses(plan *policy.Plan) error {
+	want := make(map[kernelPrefixKey]uint32, len(plan.Classes))
 	for _, c := range plan.Classes {
-		k, id := prefixOf(c.Prefix), a.classes[c.Class]
-		a.prefixes[k] = id
-		if have, ok := a.d.prefixes[k]; ok && have == id {
-			continue
-		}
-		if err := a.d.objs.Classes.Put(k, id); err != nil {
+		want[prefixOf(c.Prefix)] = a.classes[c.Class]
+	}
+	have := a.d.prefixes
+	ops := diff.MapsFunc(have, want, func(a, b uint32) bool { return a == b }, comparePrefixes)
+	if ops.Empty() {
+		return nil
+	}
+	if err := a.bridgePods(plan); err != nil {
+		return err
+	}
+	for _, k := range slices.Concat(ops.Add, ops.Update) {
+		id := want[k]
+		if err := a.d.objs.Classes.Put(&k, &id); err != nil {
 			return err
 		}
-		a.d.prefixes[k] = id
+		have[k] = id
+	}
+	for _, k := range ops.Remove {
+		if err := deleteKey(a.d.objs.Classes, k); err != nil {
+			return err
+		}
+		delete(have, k)
 	}
 	return nil
 }
 
-func (a *appliedPolicy) removeClasses() error {
-	for k := range a.d.prefixes {
-		if _, ok := a.prefixes[k]; ok {
+// comparePrefixes puts longer prefixes first: an exception comes before what it
+// is an exception to.
+func comparePrefixes(a, b kernelPrefixKey) int {
+	return cmp.Or(cmp.Compare(b.Prefixlen, a.Prefixlen), slices.Compare(a.Addr.W[:], b.Addr.W[:]))
+}
+
+// bridgePods gives pods whose sets change the union of the old and the new.
+func (a *appliedPolicy) bridgePods(plan *policy.Plan) error {
+	for _, p := range a.d.pods {
+		pp := policyFor(plan, p.link)
+		if pp == nil {
 			continue
 		}
-		if err := deleteKey(a.d.objs.Classes, k); err != nil {
+		v := p.value
+		for _, d := range []struct {
+			have *uint32
+			want uint32
+		}{{&v.Ingress, a.setID(pp.Ingress)}, {&v.Egress, a.setID(pp.Egress)}} {
+			union, err := a.union(*d.have, d.want)
+			if err != nil {
+				return err
+			}
+			*d.have = union
+		}
+		if v == p.value {
+			continue
+		}
+		if err := a.d.writePod(p, v); err != nil {
 			return err
 		}
-		delete(a.d.prefixes, k)
 	}
 	return nil
+}
+
+// union returns a set that allows what either allows. The pod that gets it is
+// its only user: it is buried some time after the pod has its final one.
+func (a *appliedPolicy) union(have, want uint32) (uint32, error) {
+	switch {
+	case have == want || have == policyClosed || want == policyClosed: // closed stays closed until all is in place
+		return have, nil
+	case have == policyNone || want == policyNone:
+		return policyNone, nil
+	}
+	d := a.d
+	id, _, err := d.sets.acquire(digestOf("union", have, want))
+	if err != nil {
+		return 0, err
+	}
+	d.sets.release(id)
+	done := map[kernelVerdictKey]bool{}
+	for _, k := range d.verdicts[id] {
+		done[k] = true
+	}
+	for _, k := range slices.Concat(d.verdicts[have], d.verdicts[want]) {
+		k.Set = id
+		if done[k] {
+			continue
+		}
+		if err := d.objs.Verdicts.Put(k, uint32(1)); err != nil {
+			return 0, err
+		}
+		done[k] = true
+		d.verdicts[id] = append(d.verdicts[id], k)
+	}
+	return id, nil
 }
 
 // openPods lets the attached pods have what the plan says of them.

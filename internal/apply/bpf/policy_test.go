@@ -192,3 +192,38 @@ func TestClusterIPFromPackets(t *testing.T) {
 		t.Error("the drop was not counted")
 	}
 }
+
+// Peers move to other classes and rules follow: what is allowed before and after
+// is allowed in between.
+func TestPolicyChangesWithoutGap(t *testing.T) {
+	w := newWorld(t)
+	conn, err := w.a2.Dial(nil, "udp", w.a1.IPs[0].String()+":8080", "")
+	w.must(err)
+	defer conn.Close()
+	stop := make(chan struct{})
+	sent := make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				sent <- n
+				return
+			default:
+				if _, err := conn.Write([]byte("x")); err == nil {
+					n++
+				}
+			}
+		}
+	}()
+	for i := range 100 {
+		class := fmt.Sprint("class", i%2)
+		rules := []policy.Rule{tcp(class, 8080, 8080), {Class: class, Protocol: model.UDP, PortLo: 8080, PortHi: 8080}}
+		w.enforce(map[string]string{w.a2.IPs[0].String() + "/32": class}, map[*testkit.Pod]enforced{w.a1: {ingress: rules}})
+		time.Sleep(time.Millisecond)
+	}
+	close(stop)
+	if n, drops := <-sent, w.node1.dropped(DropPolicyIngress); n < 1000 || drops != 0 {
+		t.Errorf("%d of %d packets were dropped", drops, n)
+	}
+}
