@@ -48,6 +48,7 @@ type Server struct {
 	records *records
 	locks   locks // by Host: calls for one interface come one at a time
 	calls   calls
+	orphans map[netip.Addr]string // address -> link that was found without a record; only for Reconcile
 }
 
 // New returns a Server that knows what its predecessor has left: pods whose
@@ -57,7 +58,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, pool: ipam.New(o.PodCIDRs), records: recs, locks: locks{held: map[string]*lock{}}}
+	s := &Server{o: o, pool: ipam.New(o.PodCIDRs), records: recs, locks: locks{held: map[string]*lock{}}, orphans: map[netip.Addr]string{}}
 	return s, s.restore()
 }
 
@@ -71,6 +72,7 @@ func (s *Server) restore() error {
 		if _, ok := s.records.get(link); !ok {
 			s.o.Log.Warn("a pod's link has no record; its address stays reserved until the link is gone", "link", link, "ip", ip)
 			s.pool.Reserve(ip)
+			s.orphans[ip] = link
 		}
 	}
 	for _, rec := range s.records.list() {
@@ -94,8 +96,15 @@ func (s *Server) restore() error {
 // Records lists the attached pods, oldest first.
 func (s *Server) Records() []Record { return s.records.list() }
 
-// Reconcile frees what pods had whose link is gone without a DEL.
+// Reconcile frees what pods had whose link is gone without a DEL. It must not
+// be called twice at once.
 func (s *Server) Reconcile() error {
+	for ip, link := range s.orphans {
+		if exists, err := netdev.Exists(link); err == nil && !exists {
+			s.pool.Free(ip)
+			delete(s.orphans, ip)
+		}
+	}
 	return s.sweep("its link is gone", func(rec Record) (bool, error) {
 		exists, err := netdev.Exists(rec.Host)
 		return !exists, err

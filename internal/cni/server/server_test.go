@@ -273,6 +273,15 @@ func TestLostRecordsKeepTheirAddresses(t *testing.T) {
 	if _, err := s2.Add(t.Context(), request(cni.Add, "one more"), newPod(t)); err == nil {
 		t.Error("a sixth pod got an address; only that of the old one was left")
 	}
+	if err := s2.Del(request(cni.Del, "old")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s2.Reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	if got := add(t, s2, "last", newPod(t)); got != old {
+		t.Errorf("got %v, want the address of the pod that is gone, %v", got, old)
+	}
 }
 
 func TestFailedAddLeavesNothing(t *testing.T) {
