@@ -87,11 +87,15 @@ type controller struct {
 func (c *controller) step(ctx context.Context, snap *state.Snapshot, changes state.Changes) error {
 	addresses := address.Make(snap, c.o.Config.LBPools)
 	routes := c.routes.Update(snap, changes, time.Now())
-	return c.writer.Apply(ctx, snap, status.Want{
+	again, err := c.writer.Apply(ctx, snap, status.Want{
 		Services:  addresses.Addresses,
 		Ingresses: ingressStatus(snap, routes.Claimed, model.Name{Namespace: c.o.Namespace, Name: c.o.Gateway}),
 		Rejected:  slices.Concat(addresses.Rejected, routes.Rejected),
 	})
+	if err == nil && again > 0 {
+		return run.Again{After: again}
+	}
+	return err
 }
 
 // ingressStatus gives the claimed Ingresses the gateway's addresses, and clears

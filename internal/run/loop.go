@@ -4,6 +4,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -28,6 +29,12 @@ type Options struct {
 	Backoff time.Duration
 }
 
+// Again is what a step returns to be run again after a while though nothing
+// changed. It is no failure: the step's changes are done.
+type Again struct{ After time.Duration }
+
+func (a Again) Error() string { return "again after " + a.After.String() }
+
 // Step acts on a snapshot and on what changed since the last successful step.
 // After an error the same changes come again, with those that came later.
 type Step func(ctx context.Context, snap *state.Snapshot, changes state.Changes) error
@@ -39,9 +46,9 @@ func Loop(ctx context.Context, log *slog.Logger, name string, w *state.Watch, o 
 	if o.Backoff == 0 {
 		o.Backoff = 10 * time.Second
 	}
-	backoff := firstBackoff
+	backoff, patience := firstBackoff, o.Resync
 	for {
-		if err := wait(ctx, w, o.Resync); err != nil {
+		if err := wait(ctx, w, patience); err != nil {
 			return err
 		}
 		if !w.Synced(o.Synced...) {
@@ -50,7 +57,12 @@ func Loop(ctx context.Context, log *slog.Logger, name string, w *state.Watch, o 
 		snap, changes := w.Take()
 		start := time.Now()
 		pause := o.Interval
-		if err := step(ctx, snap, changes); err != nil {
+		patience = o.Resync
+		err := step(ctx, snap, changes)
+		if again := (Again{}); errors.As(err, &again) {
+			patience, err = again.After, nil
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -95,3 +95,24 @@ func TestLoopWaitsForItsSourcesAndLosesNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestLoopRunsAgainWhenAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		var at []time.Duration
+		go Loop(ctx, slog.New(slog.DiscardHandler), "test", state.New().Watch(), Options{}, func(context.Context, *state.Snapshot, state.Changes) error {
+			at = append(at, time.Since(start))
+			if len(at) == 1 {
+				return Again{After: time.Second}
+			}
+			return nil
+		})
+		time.Sleep(time.Minute)
+		cancel()
+		synctest.Wait()
+		if len(at) != 2 || at[1] != time.Second {
+			t.Errorf("steps at %v, want [0s 1s]", at)
+		}
+	})
+}

@@ -20,6 +20,11 @@ import (
 // forget Events after an hour.
 const repeat = 30 * time.Minute
 
+// patience is how long a mistake must last before it is told: objects of one
+// manifest arrive one after the other, and an Ingress that comes before its
+// Service is none.
+const patience = time.Second
+
 // component is the source that Events name.
 const component = "fairway"
 
@@ -27,9 +32,10 @@ const component = "fairway"
 // Event's name follows from its content, so a restart or another leader counts
 // up the same Event instead of writing a second one.
 type events struct {
-	core rest.Interface
-	now  func() time.Time
-	sent map[eventKey]time.Time
+	core  rest.Interface
+	now   func() time.Time
+	since map[eventKey]time.Time // when a mistake that lasts was first seen
+	sent  map[eventKey]time.Time // when it was last told
 }
 
 type eventKey struct {
@@ -37,16 +43,25 @@ type eventKey struct {
 }
 
 func newEvents(core rest.Interface) *events {
-	return &events{core: core, now: time.Now, sent: map[eventKey]time.Time{}}
+	return &events{core: core, now: time.Now, since: map[eventKey]time.Time{}, sent: map[eventKey]time.Time{}}
 }
 
-func (e *events) emit(ctx context.Context, rejected []model.Rejected) error {
+// emit tells what is new or was told long ago. wait is the time until there
+// will be something to tell though nothing changes; 0: never.
+func (e *events) emit(ctx context.Context, rejected []model.Rejected) (wait time.Duration, err error) {
 	var errs []error
 	now := e.now()
 	current := map[eventKey]bool{}
 	for _, r := range rejected {
 		key := eventKey{r.Ref.UID, r.Reason, r.String()}
 		current[key] = true
+		if _, ok := e.since[key]; !ok {
+			e.since[key] = now
+		}
+		if left := patience - now.Sub(e.since[key]); left > 0 {
+			wait = max(wait, left)
+			continue
+		}
 		if at, ok := e.sent[key]; ok && now.Sub(at) < repeat {
 			continue
 		}
@@ -56,12 +71,13 @@ func (e *events) emit(ctx context.Context, rejected []model.Rejected) error {
 		}
 		e.sent[key] = now
 	}
-	for key := range e.sent {
-		if !current[key] {
-			delete(e.sent, key) // if the mistake comes back it is worth a new Event
+	for key := range e.since {
+		if !current[key] { // if the mistake comes back it is worth a new Event
+			delete(e.since, key)
+			delete(e.sent, key)
 		}
 	}
-	return errors.Join(errs...)
+	return wait, errors.Join(errs...)
 }
 
 func (e *events) write(ctx context.Context, r model.Rejected, now time.Time) error {

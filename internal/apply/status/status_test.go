@@ -144,7 +144,7 @@ func TestApplyWritesOnlyWhatDiffers(t *testing.T) {
 		Services:  map[model.Name][]netip.Addr{name("new"): {ip}, name("right"): {ip}, name("stale"): nil, name("gone"): {ip}},
 		Ingresses: map[model.Name][]model.LoadBalancerIngress{name("web"): {{IP: ip}}},
 	}
-	if err := w.Apply(t.Context(), store.Snapshot(), want); err != nil {
+	if _, err := w.Apply(t.Context(), store.Snapshot(), want); err != nil {
 		t.Fatal(err)
 	}
 	got := api.take()
@@ -158,28 +158,38 @@ func TestApplyWritesOnlyWhatDiffers(t *testing.T) {
 	}
 }
 
-func TestEventsAreWrittenOnceAndRenewed(t *testing.T) {
+func TestEventsAreWrittenOnceForWhatLastsAndRenewed(t *testing.T) {
 	api, config := newAPIServer(t)
 	w, _ := NewWriter(config, quiet)
 	now := time.Unix(1_000_000, 0)
 	w.events.now = func() time.Time { return now }
 	r := model.Rejected{Ref: model.Ref{Kind: model.KindIngress, Name: model.Name{Namespace: "ns", Name: "web"}, UID: "u1"},
 		Field: "spec.rules[0]", Reason: "PortNotFound", Message: "Service web has no port 3000", Fix: "write 80"}
-	apply := func(rejected ...model.Rejected) int {
+	apply := func(rejected ...model.Rejected) (requests int, again time.Duration) {
 		t.Helper()
-		if err := w.Apply(t.Context(), state.New().Snapshot(), Want{Rejected: rejected}); err != nil {
+		again, err := w.Apply(t.Context(), state.New().Snapshot(), Want{Rejected: rejected})
+		if err != nil {
 			t.Fatal(err)
 		}
-		return len(api.take())
+		return len(api.take()), again
 	}
-	if n := apply(r); n != 1 {
-		t.Errorf("first: %d requests, want 1", n)
+	if n, again := apply(r); n != 0 || again != patience {
+		t.Errorf("a new mistake: %d requests, again after %v; want 0, %v", n, again, patience)
 	}
-	if n := apply(r); n != 0 {
-		t.Errorf("again: %d requests, want 0", n)
+	apply() // it did not last
+	now = now.Add(patience)
+	if n, _ := apply(r); n != 0 {
+		t.Errorf("back after a while: %d requests, want 0", n)
+	}
+	now = now.Add(patience)
+	if n, again := apply(r); n != 1 || again != 0 {
+		t.Errorf("lasting: %d requests, again after %v; want 1, never", n, again)
+	}
+	if n, _ := apply(r); n != 0 {
+		t.Errorf("told: %d requests, want 0", n)
 	}
 	now = now.Add(repeat)
-	if n := apply(r); n != 2 { // exists already, so its time is renewed
+	if n, _ := apply(r); n != 2 { // exists already, so its time is renewed
 		t.Errorf("after %v: %d requests, want 2", repeat, n)
 	}
 	for _, ev := range api.events {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -54,8 +55,9 @@ func NewWriter(config *rest.Config, log *slog.Logger) (*Writer, error) {
 }
 
 // Apply makes the API show want. It goes on after an error, so that one object
-// cannot hold up the others, and returns all errors.
-func (w *Writer) Apply(ctx context.Context, snap *state.Snapshot, want Want) error {
+// cannot hold up the others, and returns all errors. If again is not 0, Apply
+// wants to be called again after that long: a mistake is told only if it lasts.
+func (w *Writer) Apply(ctx context.Context, snap *state.Snapshot, want Want) (again time.Duration, err error) {
 	var errs []error
 	for _, name := range sorted(want.Services) {
 		if svc := snap.Service(name); svc != nil {
@@ -67,8 +69,8 @@ func (w *Writer) Apply(ctx context.Context, snap *state.Snapshot, want Want) err
 			errs = append(errs, w.applyIngress(ctx, ing, want.Ingresses[name]))
 		}
 	}
-	errs = append(errs, w.events.emit(ctx, want.Rejected))
-	return errors.Join(errs...)
+	again, err = w.events.emit(ctx, want.Rejected)
+	return again, errors.Join(append(errs, err)...)
 }
 
 func (w *Writer) applyService(ctx context.Context, svc *model.Service, addrs []netip.Addr) error {
