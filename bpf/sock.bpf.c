@@ -61,7 +61,7 @@ static __always_inline bool decidable(struct bpf_sock_addr *ctx, const struct fr
 static __always_inline int translate(struct bpf_sock_addr *ctx, const struct addr *dst, struct peer *pr)
 {
 	/* The node's loopback is a frontend to the node. A pod's is its own. */
-	if (is_loopback(dst) && bpf_get_netns_cookie(ctx) != host_netns)
+	if (is_local(dst) && bpf_get_netns_cookie(ctx) != host_netns)
 		return PROCEED;
 	struct frontend *fe = frontend_of(dst, ctx->user_port, ctx->protocol);
 	struct backend b;

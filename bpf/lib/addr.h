@@ -31,11 +31,14 @@ static __always_inline bool same(const struct addr *a, const struct addr *b)
 	return !differ(a, b);
 }
 
-static __always_inline bool is_loopback(const struct addr *a)
+/* Whether an address means the namespace itself: loopback, and what connect()
+ * takes for it, the unspecified address. */
+static __always_inline bool is_local(const struct addr *a)
 {
+	__be32 first = a->w[3] & bpf_htonl(0xff000000);
 	if (is4(a))
-		return (a->w[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
-	return !(a->w[0] | a->w[1] | a->w[2] | (a->w[3] ^ bpf_htonl(1)));
+		return first == bpf_htonl(0x7f000000) || !a->w[3];
+	return !(a->w[0] | a->w[1] | a->w[2] | (a->w[3] & ~bpf_htonl(1)));
 }
 
 /* The address that means "the node's own", in a's family. */

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/fairway-net/fairway/internal/diff"
@@ -148,7 +149,9 @@ func verdictsOf(set, class uint32, r policy.Rule) []kernelVerdictKey {
 
 // changeClasses makes the map hold the classes of plan.
 func (a *appliedPolicy) changeClasses(plan *policy.Plan) error {
-	want := make(map[kernelPrefixKey]uint32, len(plan.Classes))
+	want := make(map[kernelPrefixKey]uint32, len(plan.Classes)+1)
+	// To the map IPv4 is a part of IPv6. It must not be to a policy on ::/0.
+	want[prefixOf(netip.PrefixFrom(netip.IPv4Unspecified(), 0))] = 0
 	for _, c := range plan.Classes {
 		want[prefixOf(c.Prefix)] = a.classes[c.Class]
 	}

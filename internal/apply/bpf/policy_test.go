@@ -87,6 +87,12 @@ func TestIngressPolicy(t *testing.T) {
 	w.expect(true, w.b1.NS, nil, "udp", a1+":8090")
 	w.expect(false, w.a2.NS, nil, "tcp", a1+":8080")
 
+	// All of IPv6 is nothing of IPv4.
+	all6 := map[string]string{"::/0": "six"}
+	w.enforce(all6, map[*testkit.Pod]enforced{w.a1: {ingress: []policy.Rule{{Class: "six", AnyProtocol: true}}}})
+	w.expect(true, w.a2.NS, nil, "tcp", a1v6+":8080")
+	w.expect(false, w.a2.NS, nil, "tcp", a1+":8080")
+
 	// The class of an address changes, the pod's rules do not.
 	classes["10.1.2.2/32"] = "other"
 	w.enforce(classes, map[*testkit.Pod]enforced{w.a1: {ingress: []policy.Rule{{Class: "far", AnyProtocol: true}}}})

@@ -116,8 +116,10 @@ func TestNodePortFromSockets(t *testing.T) {
 	// A pod's loopback is the pod's own, whatever the node has there.
 	w.a1.Serve("127.0.0.1:30080")
 	for _, network := range []string{"tcp", "udp"} {
-		if a := w.ask(w.a1.NS, w.node1.cgroup, network, "127.0.0.1:30080"); a.Server != "a1" {
-			t.Errorf("%s from a pod to itself: %v", network, a)
+		for _, addr := range []string{"127.0.0.1:30080", "0.0.0.0:30080"} { // connect() takes both for loopback
+			if a := w.ask(w.a1.NS, w.node1.cgroup, network, addr); a.Server != "a1" {
+				t.Errorf("%s from a pod to itself at %s: %v", network, addr, a)
+			}
 		}
 	}
 }
