@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 
 	"github.com/fairway-net/fairway/internal/dns/wire"
@@ -157,4 +158,71 @@ func nibble(l []byte) (byte, bool) {
 		return c - 'a' + 10, true
 	}
 	return 0, false
+}
+
+// answerReverse answers a reverse name. A Service's own address names the
+// Service, whatever endpoints share it.
+func (x *Index) answerReverse(w *wire.Writer, n name, addr [16]byte) Result {
+	if !x.synced.Load() {
+		w.Rcode(wire.ServFail)
+		return Answered
+	}
+	list := x.reverse.get(addr[:])
+	if list == nil {
+		if !x.owns(addr) {
+			return Elsewhere
+		}
+		w.Flag(wire.FlagAA)
+		w.Rcode(wire.NXDomain)
+		x.reverseSOA(w, wire.QuestionName+int(n.labels[1]))
+		return Answered
+	}
+	w.Flag(wire.FlagAA)
+	switch w.Query().Type {
+	case wire.TypeANY:
+		x.hinfo(w, wire.QuestionName)
+	case wire.TypePTR:
+		for _, t := range *list {
+			if (*list)[0].label == "" && t.label != "" {
+				break
+			}
+			size := len(t.service) + len(x.suffix)
+			if t.label != "" {
+				size += 1 + len(t.label)
+			}
+			if !w.Fits(wire.Answer, wire.HeadLen+size) {
+				break
+			}
+			w.Head(wire.Pointer(wire.QuestionName), wire.TypePTR, x.params.TTL, size)
+			w.Buf = x.appendTarget(w.Buf, t.label, t.service)
+			w.Added(wire.Answer)
+		}
+	default:
+		x.reverseSOA(w, wire.QuestionName)
+	}
+	return Answered
+}
+
+func (x *Index) owns(addr [16]byte) bool {
+	a := netip.AddrFrom16(addr).Unmap()
+	for _, p := range x.params.Reverse {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// reverseSOA is the SOA of a reverse name, whose question does not end in the
+// zone; at is where its owner stands.
+func (x *Index) reverseSOA(w *wire.Writer, at int) {
+	const ns, mbox = "\x02ns\x03dns", "\x0ahostmaster"
+	size := len(ns) + len(mbox) + 2*len(x.zone) + 20
+	if !w.Fits(wire.Authority, wire.HeadLen+size) {
+		return
+	}
+	w.Head(wire.Pointer(at), wire.TypeSOA, x.params.TTL, size)
+	w.Buf = append(append(w.Buf, ns...), x.zone...)
+	w.Buf = append(append(w.Buf, mbox...), x.zone...)
+	x.timers(w, wire.Authority)
 }
