@@ -415,6 +415,13 @@ func checkSecond(m *machine, first string) {
 			m.Errorf("readyz of %s: %s", s.Name, out)
 		}
 	}
+	// The same name under another state directory is somebody else's.
+	own := m.state
+	m.state = filepath.Join(m.TempDir(), "state")
+	if out, err := m.try("fairway", "up", "--bare", "--name", second, "--nodes", "1"); err == nil || !strings.Contains(out, "FAIRWAY_STATE="+own) {
+		m.Errorf("up of another's cluster: %v, %s", err, out)
+	}
+	m.state = own
 	m.run("fairway", "down", "--name", second)
 	if out := m.kubectl(a.Name, "get", "--raw", "/readyz"); out != "ok" {
 		m.Errorf("after the other's down: %s", out)

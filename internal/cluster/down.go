@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/fairway-net/fairway/internal/cli"
+	"github.com/fairway-net/fairway/internal/cluster/cgroup"
 	"github.com/fairway-net/fairway/internal/cluster/kubeconfig"
+	"github.com/fairway-net/fairway/internal/cluster/underlay"
 )
 
 // Down removes the cluster: its processes first, and with them their
@@ -37,7 +39,13 @@ func (r Root) Down(ctx context.Context, name string, p *Progress) (kept []string
 		do   func() error
 	}{
 		{"end processes", s.endProcesses},
-		{"disconnect the machine", func() error { kept, err = s.machine().Disconnect(); return err }},
+		{"disconnect the machine", func() error {
+			kept, err = s.machine().Disconnect()
+			if errors.Is(err, underlay.ErrForeign) {
+				kept, err = []string{err.Error()}, nil
+			}
+			return err
+		}},
 		{"clean kubeconfig", s.cleanKubeconfigs},
 		{"remove files", s.removeFiles},
 	}
@@ -72,6 +80,10 @@ func (s *State) endProcesses() error {
 	if err != nil {
 		return err
 	}
+	if dir := s.otherSupervisor(hs); dir != "" {
+		return cli.Hint(fmt.Errorf("a cluster %q of %s is running", s.Name, filepath.Dir(dir)),
+			"cgroups bear the cluster's name: take that one down, with FAIRWAY_STATE="+filepath.Dir(dir)+", or use another name")
+	}
 	if err := hs.Kill(s.cgroup(), 15*time.Second); err != nil {
 		return err
 	}
@@ -83,6 +95,19 @@ func (s *State) endProcesses() error {
 		_ = os.Remove(dir) // fails while it is in use
 	}
 	return nil
+}
+
+// otherSupervisor returns the directory of a running cluster that has this
+// one's name and another state directory, or "".
+func (s *State) otherSupervisor(hs cgroup.Hierarchies) string {
+	for _, pid := range hs.Procs(s.cgroup() + "/supervisor") {
+		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		args := strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00")
+		if err == nil && len(args) == 3 && args[1] == VerbSupervise && args[2] != s.dir {
+			return args[2]
+		}
+	}
+	return ""
 }
 
 func (s *State) cleanKubeconfigs() error {

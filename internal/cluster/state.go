@@ -75,6 +75,7 @@ func (s *State) nodeNames() []string {
 func (s *State) machine() *underlay.Machine {
 	return &underlay.Machine{
 		Index:  s.Index,
+		Owner:  s.dir,
 		Addr:   s.plan.Machine(),
 		OnLink: s.plan.LoadBalancers,
 		Closed: s.plan.closed(),

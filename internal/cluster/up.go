@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairway-net/fairway/internal/cli"
 	"github.com/fairway-net/fairway/internal/cluster/kubeconfig"
+	"github.com/fairway-net/fairway/internal/cluster/underlay"
 )
 
 // poll is how often a condition is looked at while a phase waits for it.
@@ -198,17 +199,13 @@ func (u *up) check() error {
 // clear ends what still runs of the cluster and removes what only made sense
 // while it ran. Objects, images and volumes stay.
 func (s *State) clear() error {
-	hs, err := hierarchies()
-	if err != nil {
-		return err
+	err := s.endProcesses()
+	if err == nil {
+		_, err = s.machine().Disconnect()
 	}
-	if err := hs.Kill(s.cgroup(), 15*time.Second); err != nil {
-		return err
+	if errors.Is(err, underlay.ErrForeign) {
+		return cli.Hint(err, fmt.Sprintf("\"fairway down --name %[1]s\" and \"fairway up --name %[1]s\" make the cluster anew, with addresses of its own", s.Name))
 	}
-	if err := hs.Remove(s.cgroup()); err != nil {
-		return err
-	}
-	_, err = s.machine().Disconnect()
 	return err
 }
 

@@ -78,6 +78,7 @@ func Plug(port string, pid int, inside string) error {
 // Machine is the machine's side of one cluster.
 type Machine struct {
 	Index  int            // of the cluster; names the link and orders its routes and rules
+	Owner  string         // whose link it is, as its alias says: the cluster's state directory
 	Addr   netip.Prefix   // the machine's address on the underlay
 	OnLink []netip.Prefix // further ranges that nodes answer for: load balancers
 	Closed []netip.Prefix // ranges that exist only inside the cluster
@@ -102,6 +103,9 @@ func (m *Machine) metric() int { return 1<<32 - 1000 + m.Index }
 // Connect gives the machine its veth into the underlay namespace, which is
 // that of process pid, and its routes. It replaces what is there.
 func (m *Machine) Connect(pid int) error {
+	if _, err := m.link(); err != nil {
+		return err
+	}
 	// Close first, open last: no moment in which a packet can leak.
 	for _, p := range append(append([]netip.Prefix(nil), m.Closed...), m.OnLink...) {
 		if err := netlink.RouteReplace(m.closedRoute(p)); err != nil {
@@ -127,10 +131,28 @@ func (m *Machine) Connect(pid int) error {
 	return nil
 }
 
+// ErrForeign says that the cluster's link is there and belongs to another one,
+// of another state directory, which took the index while this one was down.
+var ErrForeign = errors.New("belongs to another cluster")
+
+// link returns the machine's veth of this cluster, or nil.
+func (m *Machine) link() (netlink.Link, error) {
+	link, err := netlink.LinkByName(LinkName(m.Index))
+	if err != nil {
+		return nil, nil //nolint:nilerr // no such link
+	}
+	if alias := link.Attrs().Alias; alias != "" && alias != m.Owner { // "": Connect was cut short
+		return nil, fmt.Errorf("%s %w: %s", LinkName(m.Index), ErrForeign, alias)
+	}
+	return link, nil
+}
+
 // addLink makes the veth and sets up both its ends.
 func (m *Machine) addLink(pid int) (netlink.Link, error) {
 	name := LinkName(m.Index)
-	if old, err := netlink.LinkByName(name); err == nil {
+	if old, err := m.link(); err != nil {
+		return nil, err
+	} else if old != nil {
 		if err := netlink.LinkDel(old); err != nil && !errors.Is(err, unix.ENODEV) {
 			return nil, fmt.Errorf("remove old %s: %w", name, err)
 		}
@@ -142,6 +164,9 @@ func (m *Machine) addLink(pid int) (netlink.Link, error) {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return nil, err
+	}
+	if err := netlink.LinkSetAlias(link, m.Owner); err != nil {
+		return nil, fmt.Errorf("name owner of %s: %w", name, err)
 	}
 	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(m.Addr)}); err != nil {
 		return nil, fmt.Errorf("set address of %s: %w", name, err)
@@ -180,15 +205,19 @@ func plugMachine(pid int) error {
 
 // Connected reports whether the machine's veth is there and up.
 func (m *Machine) Connected() bool {
-	link, err := netlink.LinkByName(LinkName(m.Index))
-	return err == nil && link.Attrs().Flags&net.FlagUp != 0
+	link, err := m.link()
+	return err == nil && link != nil && link.Attrs().Flags&net.FlagUp != 0
 }
 
 // Disconnect removes everything that Connect made, whether or not all of it is
 // still there, and says what it had to leave.
 func (m *Machine) Disconnect() (kept []string, err error) {
 	var errs []error
-	if link, err := netlink.LinkByName(LinkName(m.Index)); err == nil {
+	link, err := m.link()
+	if err != nil {
+		return nil, err
+	}
+	if link != nil {
 		// With the last process of the underlay namespace the kernel removes
 		// its links, in its own time, perhaps just now.
 		if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
