@@ -50,6 +50,7 @@ enum {
 
 	BPF_F_PSEUDO_HDR = 1 << 4,
 	BPF_F_MARK_MANGLED_0 = 1 << 5,
+	BPF_F_IPV6 = 1 << 7, /* newer than our oldest kernel */
 
 	BPF_FIB_LOOKUP_SKIP_NEIGH = 1 << 2,
 	BPF_FIB_LKUP_RET_SUCCESS = 0,

@@ -30,7 +30,7 @@ SOCK(sock_peer, struct peer);   /* connected sockets */
 SOCK(sock_peers, struct peers); /* UDP */
 
 /* Flows */
-HASH(conns, struct tuple, struct conn, 524288);
+HASH(conns, struct tuple, struct conn, 1048576);
 LRU(frags, struct frag_key, struct frag, 4096);
 
 /* The node */

@@ -46,6 +46,20 @@ static __always_inline int rewrite_ports(struct __sk_buff *skb, const struct pkt
 	return bpf_skb_store_bytes(skb, p->l4, &ports, 4, 0);
 }
 
+/* Mends a transport checksum for other addresses. IPv6 has no header checksum
+ * that would make up for them in what a device has summed over the whole
+ * packet; kernels that know the flag take that into account. */
+static __always_inline int mend_addrs(struct __sk_buff *skb, const struct pkt *p, __s64 diff)
+{
+	__u32 csum = csum_at(p);
+	__u64 flags = BPF_F_PSEUDO_HDR | (p->t.proto == PROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0);
+	if (!csum || p->t.proto == PROTO_ICMP)
+		return 0;
+	if (p->v6 && !bpf_l4_csum_replace(skb, csum, 0, diff, flags | BPF_F_IPV6))
+		return 0;
+	return bpf_l4_csum_replace(skb, csum, 0, diff, flags);
+}
+
 /* rewrite turns the packet into *to, and p with it. Returns a drop reason. */
 __global int rewrite(struct __sk_buff *skb, struct pkt *p, const struct tuple *to)
 {
@@ -57,9 +71,7 @@ __global int rewrite(struct __sk_buff *skb, struct pkt *p, const struct tuple *t
 	if (store_addrs(skb, p->l3, p->v6, to))
 		return DROP_REWRITE;
 	if (!p->later_frag) {
-		__u32 csum = csum_at(p);
-		__u64 flags = BPF_F_PSEUDO_HDR | (p->t.proto == PROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0);
-		if (csum && p->t.proto != PROTO_ICMP && bpf_l4_csum_replace(skb, csum, 0, diff, flags))
+		if (mend_addrs(skb, p, diff))
 			return DROP_REWRITE;
 		if (rewrite_ports(skb, p, to))
 			return DROP_REWRITE;

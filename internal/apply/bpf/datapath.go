@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 
@@ -35,6 +36,8 @@ type Datapath struct {
 	policy   *policy.Plan                  // the last applied; nil: none yet
 	held     *appliedPolicy                // what it holds on to
 	links    *links
+
+	flows atomic.Int64 // in the connection table after the last Sweep
 }
 
 // Open loads the programs, with the maps pinned below o.Dir if there are any,

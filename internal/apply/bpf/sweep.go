@@ -36,6 +36,10 @@ const (
 	ttlICMP    = 60 * time.Second
 )
 
+// crowded is the number of flows from which on those that are over, or may never
+// begin, are not kept as long: a table that is full turns new ones away.
+const crowded = 1 << 19
+
 const sweepBatch = 4096
 
 // Sweep removes what has expired: flows, and what Services and policies have
@@ -59,6 +63,7 @@ func (d *Datapath) sweepFlows(ctx context.Context) (Swept, error) {
 	if err != nil {
 		return swept, err
 	}
+	busy := d.flows.Load() > crowded
 	keys := make([]kernelTuple, sweepBatch)
 	values := make([]kernelConn, sweepBatch)
 	var cursor ebpf.MapBatchCursor
@@ -72,16 +77,17 @@ func (d *Datapath) sweepFlows(ctx context.Context) (Swept, error) {
 		}
 		swept.Flows += n
 		for i := range n {
-			if !expired(&keys[i], &values[i], now) {
+			if !expired(&keys[i], &values[i], now, busy) {
 				continue
 			}
-			gone, err := d.expire(&keys[i], &values[i], now)
+			gone, err := d.expire(&keys[i], &values[i], now, busy)
 			if err != nil {
 				return swept, err
 			}
 			swept.Expired += gone
 		}
-		if err != nil {
+		if err != nil { // the end
+			d.flows.Store(int64(swept.Flows - swept.Expired))
 			return swept, nil
 		}
 	}
@@ -89,7 +95,7 @@ func (d *Datapath) sweepFlows(ctx context.Context) (Swept, error) {
 
 // expire removes a flow whose entry has expired, unless the other entry of a
 // rewritten flow is still in use: both directions must be silent.
-func (d *Datapath) expire(k *kernelTuple, c *kernelConn, now time.Duration) (int, error) {
+func (d *Datapath) expire(k *kernelTuple, c *kernelConn, now time.Duration, busy bool) (int, error) {
 	if c.Flags&(connNAT|connOrigin) == 0 {
 		return d.remove(k)
 	}
@@ -106,7 +112,7 @@ func (d *Datapath) expire(k *kernelTuple, c *kernelConn, now time.Duration) (int
 	both := *c
 	both.Seen = max(c.Seen, other.Seen)
 	both.Flags = merge(k.Scope, c.Flags, other.Flags)
-	if !expired(k, &both, now) {
+	if !expired(k, &both, now, busy) {
 		return 0, nil
 	}
 	n, err := d.remove(&twin)
@@ -154,8 +160,12 @@ func merge(scope uint8, a, b uint32) uint32 {
 }
 
 // expired judges one entry by its own data.
-func expired(k *kernelTuple, c *kernelConn, now time.Duration) bool {
-	return now-time.Duration(c.Seen) > lifetime(model.Protocol(k.Proto), c.Flags)
+func expired(k *kernelTuple, c *kernelConn, now time.Duration, busy bool) bool {
+	ttl := lifetime(model.Protocol(k.Proto), c.Flags)
+	if busy && ttl < ttlUDP {
+		ttl /= 10
+	}
+	return now-time.Duration(c.Seen) > ttl
 }
 
 func lifetime(p model.Protocol, flags uint32) time.Duration {

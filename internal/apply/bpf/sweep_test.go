@@ -29,8 +29,13 @@ func TestExpired(t *testing.T) {
 		{"echo", 1, 0, 61 * time.Second, true},
 	} {
 		flow := &kernelConn{Seen: uint64(now - c.silent), Flags: c.flags}
-		if got := expired(&kernelTuple{Proto: uint8(c.proto)}, flow, now); got != c.want {
+		k := &kernelTuple{Proto: uint8(c.proto)}
+		if got := expired(k, flow, now, false); got != c.want {
 			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		}
+		// In a crowd only what has been answered stays as long.
+		if got, want := expired(k, flow, now, true), c.want || c.flags&connReplied == 0; got != want {
+			t.Errorf("%s, in a crowd: %t, want %t", c.name, got, want)
 		}
 	}
 }
