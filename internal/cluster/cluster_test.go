@@ -429,22 +429,35 @@ func checkSecond(m *machine, first string) {
 }
 
 func checkRestart(m *machine, name string) {
-	find := func(what string) int {
+	find := func(node, what string) int {
 		for _, p := range m.status(name).Processes {
-			if p.Node == "node2" && p.Name == what {
+			if p.Node == node && p.Name == what {
 				return p.PID
 			}
 		}
 		return 0
 	}
-	kubelet := find("kubelet")
+	// While a node's init is about to restart a component, `up` waits for
+	// that instead of starting the cluster anew.
+	node1 := m.status(name).Nodes[0].PID
+	if err := syscall.Kill(find("node1", "kube-apiserver"), syscall.SIGKILL); err != nil {
+		m.Fatal(err)
+	}
+	if out := m.run("fairway", "up", "--bare", "--name", name); strings.Contains(out, "start nodes") {
+		m.Errorf("up started nodes:\n%s", out)
+	}
+	if again := m.status(name).Nodes[0].PID; again != node1 {
+		m.Errorf("node1 was started again: %d, %d", node1, again)
+	}
+
+	kubelet := find("node2", "kubelet")
 	if kubelet == 0 {
 		m.Fatal("node2 has no kubelet")
 	}
 	if err := syscall.Kill(kubelet, syscall.SIGKILL); err != nil {
 		m.Fatal(err)
 	}
-	m.eventually("a new kubelet", func() bool { pid := find("kubelet"); return pid != 0 && pid != kubelet })
+	m.eventually("a new kubelet", func() bool { pid := find("node2", "kubelet"); return pid != 0 && pid != kubelet })
 	node2 := m.status(name).Nodes[1]
 	if !slices.ContainsFunc(node2.Components, func(c ComponentStatus) bool { return c.Name == "kubelet" && c.Restarts == 1 }) {
 		m.Errorf("status does not tell of the restart: %+v", node2.Components)
@@ -455,7 +468,7 @@ func checkRestart(m *machine, name string) {
 	}
 	m.eventually("node2 is back", func() bool {
 		n := m.status(name).Nodes[1]
-		return n.PID != 0 && n.PID != node2.PID && find("kubelet") != 0
+		return n.PID != 0 && n.PID != node2.PID && find("node2", "kubelet") != 0
 	})
 }
 
