@@ -260,7 +260,7 @@ func checkControlPlane(m *machine, name string) {
 	keys := 0
 	err := filepath.WalkDir(filepath.Join(m.state, name), func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || !(strings.HasSuffix(path, ".key") || strings.HasSuffix(path, "kubeconfig")) {
-			return nil //nolint:nilerr // files of running programs come and go
+			return nil // files of running programs come and go
 		}
 		keys++
 		if info, err := d.Info(); err == nil && info.Mode().Perm() != 0o600 {

@@ -201,13 +201,15 @@ func (s *State) readRun() (Run, error) {
 	return r, json.Unmarshal(data, &r)
 }
 
-// supervised reports whether the supervisor lives: it then holds its lock.
+// supervised reports whether the supervisor lives: it then holds its lock. The
+// question takes a shared lock, so that several may ask at the same time.
 func (s *State) supervised() bool {
-	unlock, err := lock(s.supervisorLock(), 0)
-	if err == nil {
-		unlock()
+	f, err := os.Open(s.supervisorLock())
+	if err != nil {
+		return false // never started
 	}
-	return errors.Is(err, unix.EWOULDBLOCK)
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
 // startSupervisor starts the supervisor as a daemon in a network namespace of

@@ -75,8 +75,9 @@ type phase struct {
 // boot lists the phases that lead from any state to an API server that answers.
 func (u *up) boot() []phase {
 	return []phase{
-		{"check the machine", func(context.Context) error { return u.check() }},
+		// First, for what an ailing cluster of ours still holds the machine lacks.
 		{"clear what is left", func(context.Context) error { return u.clear() }},
+		{"check the machine", func(context.Context) error { return u.check() }},
 		{"prepare nodes and images", func(context.Context) error { return u.prepareAll() }},
 		{"start nodes", u.start},
 		{"API server answers", u.awaitAPI},

@@ -139,7 +139,7 @@ var ErrForeign = errors.New("belongs to another cluster")
 func (m *Machine) link() (netlink.Link, error) {
 	link, err := netlink.LinkByName(LinkName(m.Index))
 	if err != nil {
-		return nil, nil //nolint:nilerr // no such link
+		return nil, nil // no such link
 	}
 	if alias := link.Attrs().Alias; alias != "" && alias != m.Owner { // "": Connect was cut short
 		return nil, fmt.Errorf("%s %w: %s", LinkName(m.Index), ErrForeign, alias)
