@@ -1,0 +1,226 @@
+package h1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Conn is a connection with a buffer for what was read, and one for what is to be
+// written. Neither exists while a connection rests.
+type Conn struct {
+	net.Conn
+	tcp *net.TCPConn // below Conn; the same, unless it is TLS
+
+	in   []byte // in[r:w] was read and not taken yet
+	r, w int
+	box  *[small]byte // where in comes from, if it did not grow
+	Out  []byte
+
+	readBy, writeBy time.Time // the deadlines that are set
+}
+
+const small = 4 << 10
+
+// Buffers lends the memory of connections.
+type Buffers struct{ small, large sync.Pool }
+
+// Large is the size of the buffers that bodies are moved with.
+const Large = 32 << 10
+
+// Large lends a buffer for a body.
+func (p *Buffers) Large() *[Large]byte {
+	if b, ok := p.large.Get().(*[Large]byte); ok {
+		return b
+	}
+	return new([Large]byte)
+}
+
+// Return takes it back.
+func (p *Buffers) Return(b *[Large]byte) { p.large.Put(b) }
+
+// NewConn returns a Conn over c, which is TCP, or TLS over TCP.
+func NewConn(c net.Conn) *Conn {
+	conn := &Conn{Conn: c}
+	if over, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = over.NetConn()
+	}
+	conn.tcp, _ = c.(*net.TCPConn)
+	return conn
+}
+
+// Plain returns the TCP connection if there is nothing above it, else nil.
+func (c *Conn) Plain() *net.TCPConn {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp
+	}
+	return nil
+}
+
+// Wake gives the Conn its buffers.
+func (c *Conn) Wake(p *Buffers) {
+	if c.box == nil {
+		if b, ok := p.small.Get().(*[small]byte); ok {
+			c.box = b
+		} else {
+			c.box = new([small]byte)
+		}
+		c.in = c.box[:]
+	}
+}
+
+// Rest gives the buffers back. Nothing may be buffered.
+func (c *Conn) Rest(p *Buffers) {
+	if c.box != nil {
+		p.small.Put(c.box)
+	}
+	c.box, c.in, c.Out, c.r, c.w = nil, nil, nil, 0, 0
+}
+
+// Buffered is what was read and not taken yet.
+func (c *Conn) Buffered() []byte { return c.in[c.r:c.w] }
+
+// Take takes the first n octets of it; they stay where they are until Compact.
+func (c *Conn) Take(n int) { c.r += n }
+
+// Compact makes room. What points into the buffer is not valid any more.
+func (c *Conn) Compact() {
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+		if c.box != nil && len(c.in) > small {
+			c.in = c.box[:] // one long head is no reason to keep much
+		}
+		return
+	}
+	if c.r > 0 {
+		c.w = copy(c.in, c.in[c.r:c.w])
+		c.r = 0
+	}
+}
+
+// Replace makes rest what is buffered.
+func (c *Conn) Replace(rest []byte) {
+	if len(rest) > len(c.in) {
+		c.in = make([]byte, len(rest))
+	}
+	c.r, c.w = 0, copy(c.in, rest)
+}
+
+// ErrFull says that the buffer would grow beyond its bound.
+var ErrFull = errors.New("head too large")
+
+// Fill reads once, behind what is buffered, and waits between d and 2d. Only a
+// Conn that nothing points into may be filled.
+func (c *Conn) Fill(d time.Duration, most int) error {
+	if c.w == len(c.in) {
+		c.Compact()
+		if c.w == len(c.in) {
+			if len(c.in) >= most {
+				return ErrFull
+			}
+			grown := make([]byte, min(2*len(c.in), most))
+			copy(grown, c.in[:c.w])
+			c.in = grown
+		}
+	}
+	n, err := c.ReadWithin(c.in[c.w:], d)
+	c.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// ReadWithin reads, and gives up after d at the earliest and after 2d at the
+// latest: a deadline that needs no change for a while costs nothing.
+func (c *Conn) ReadWithin(b []byte, d time.Duration) (int, error) {
+	now := time.Now()
+	if left := c.readBy.Sub(now); left < d || left > 2*d {
+		c.readBy = now.Add(2 * d)
+		if err := c.SetReadDeadline(c.readBy); err != nil {
+			return 0, err
+		}
+	}
+	n, err := c.Read(b)
+	if n == 0 && err == nil {
+		err = io.ErrNoProgress
+	}
+	return n, err
+}
+
+// WriteWithin writes all of b, and gives up as ReadWithin does if nothing of it,
+// or of the part that is left, is taken.
+func (c *Conn) WriteWithin(b []byte, d time.Duration) error {
+	for len(b) > 0 {
+		part := b
+		if len(part) > 64<<10 {
+			part = part[:64<<10] // so that slow progress is progress
+		}
+		now := time.Now()
+		if left := c.writeBy.Sub(now); left < d || left > 2*d {
+			c.writeBy = now.Add(2 * d)
+			if err := c.SetWriteDeadline(c.writeBy); err != nil {
+				return err
+			}
+		}
+		n, err := c.Write(part)
+		if b = b[n:]; err != nil && !(n > 0 && IsTimeout(err) && c.Plain() != nil) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Flush writes Out.
+func (c *Conn) Flush(d time.Duration) error {
+	err := c.WriteWithin(c.Out, d)
+	if c.Out = c.Out[:0]; cap(c.Out) > Large {
+		c.Out = nil
+	}
+	return err
+}
+
+// Unhurried takes the deadlines away.
+func (c *Conn) Unhurried() {
+	c.readBy, c.writeBy = time.Time{}, time.Time{}
+	_ = c.SetDeadline(time.Time{})
+}
+
+// IsTimeout reports whether a read or write gave up waiting.
+func IsTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// Gone reports whether the peer has closed, at least its sending side, or the
+// connection is broken. It does not wait.
+func (c *Conn) Gone() bool { return c.poll(unix.POLLRDHUP) }
+
+// Stale reports whether a connection without an exchange can begin none: what
+// the peer sends now is no answer.
+func (c *Conn) Stale() bool { return c.poll(unix.POLLRDHUP | unix.POLLIN) }
+
+func (c *Conn) poll(events int16) (ready bool) {
+	raw, err := c.tcp.SyscallConn()
+	if err != nil {
+		return true
+	}
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
+		n, err := unix.Poll(fds, 0)
+		ready = err == nil && n > 0
+	})
+	return ready || err != nil
+}
+
+// Linger lets the peer read what was written before the connection is closed:
+// what it still sends would else make the kernel throw that away (RFC 9112, section 9.6).
+func (c *Conn) Linger(d time.Duration, most int64) {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(d))
+	_, _ = io.Copy(io.Discard, io.LimitReader(c.Conn, most))
+}

@@ -1,0 +1,199 @@
+package h1
+
+import "bytes"
+
+// Request is the head of a request. A Request that is parsed into again keeps
+// its memory, and strings that come again.
+type Request struct {
+	Head
+	Method string
+	Target string // as received
+	Host   string // of an absolute target, else of the Host field
+	// Path and Query are parts of Target. Plain says that Path has no octet that
+	// ought to have been escaped; Asterisk that there is neither.
+	Path, Query string
+	Plain       bool
+	Expects     bool // 100-continue
+}
+
+// Parse reads a head from the start of b and returns its length; 0 if b does not
+// hold all of it yet. Errors are *Error. A head with both Content-Length and
+// Transfer-Encoding is refused unless both is true: then the chunks count, and the
+// connection must end after it (RFC 9112, section 6.1).
+func (r *Request) Parse(b []byte, both bool) (int, error) {
+	n, err := end(b)
+	if n == 0 || err != nil {
+		return 0, err
+	}
+	r.reset()
+	r.Expects = false
+	line := bytes.IndexByte(b, '\n')
+	if b[line-1] != '\r' {
+		return 0, bad("line without CR LF")
+	}
+	if err := r.line(b[:line-1]); err != nil {
+		return 0, err
+	}
+	if r.Fields, err = fields(b[line+1:n-2], r.Fields); err != nil {
+		return 0, err
+	}
+	hosts := 0
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		switch f.Known {
+		case Other:
+			continue
+		case Host:
+			if hosts++; hosts > 1 {
+				return 0, bad("more than one Host")
+			}
+			if err := r.host(f.Value); err != nil {
+				return 0, err
+			}
+		case Expect:
+			if !Is(f.Value, "100-continue") {
+				return 0, &Error{417, "Expect that is not known"}
+			}
+			r.Expects = r.Minor == 1
+		default:
+			if err := r.frame(f); err != nil {
+				return 0, err
+			}
+		}
+	}
+	switch {
+	case hosts == 0 && r.Minor == 1:
+		return 0, bad("no Host")
+	case hosts == 0:
+		if err := r.host(nil); err != nil {
+			return 0, err
+		}
+	}
+	if r.Chunked && r.Minor == 0 {
+		return 0, bad("Transfer-Encoding in HTTP/1.0")
+	}
+	if r.settle(); r.Both {
+		if !both {
+			return 0, bad("both Content-Length and Transfer-Encoding")
+		}
+		r.Close = true
+	}
+	return n, nil
+}
+
+// HasBody reports whether anything follows the head.
+func (r *Request) HasBody() bool { return r.Chunked || r.Length > 0 }
+
+// line reads the request line: exactly one space on each side of the target.
+func (r *Request) line(b []byte) error {
+	method, rest, ok := bytes.Cut(b, []byte{' '})
+	goal, version, ok2 := bytes.Cut(rest, []byte{' '})
+	if !ok || !ok2 || len(method) == 0 || len(method) > 32 || len(goal) == 0 {
+		return bad("malformed request line")
+	}
+	for _, c := range method {
+		if class[c]&token == 0 {
+			return bad("malformed method")
+		}
+	}
+	switch {
+	case string(version) == "HTTP/1.1":
+		r.Minor = 1
+	case string(version) == "HTTP/1.0":
+		r.Minor = 0
+	case len(version) == 8 && string(version[:5]) == "HTTP/" && version[6] == '.':
+		return &Error{505, "version that is not supported"}
+	default:
+		return bad("malformed version")
+	}
+	for _, c := range goal {
+		if class[c]&target == 0 {
+			return bad("malformed request target")
+		}
+	}
+	r.Method = again(r.Method, method)
+	r.Target = again(r.Target, goal)
+	return nil
+}
+
+// host settles what Host, Path and Query are.
+func (r *Request) host(value []byte) error {
+	for _, c := range value {
+		if class[c]&host == 0 {
+			return bad("malformed Host")
+		}
+	}
+	rest := r.Target
+	switch {
+	case rest[0] == '/':
+		r.Host = again(r.Host, value)
+	case rest == "*", r.Method == "CONNECT":
+		r.Host, r.Path, r.Query, r.Plain = again(r.Host, value), rest, "", true
+		return nil
+	default:
+		// The absolute form, RFC 9112, section 3.2.2: the Host field is ignored.
+		colon := bytes.IndexByte([]byte(rest), ':')
+		if colon < 0 || !Is([]byte(rest[:colon]), "http") && !Is([]byte(rest[:colon]), "https") || len(rest) < colon+3 || rest[colon:colon+3] != "://" {
+			return bad("malformed request target")
+		}
+		rest = rest[colon+3:]
+		i := 0
+		for i < len(rest) && rest[i] != '/' && rest[i] != '?' {
+			if class[rest[i]]&host == 0 || rest[i] == '%' || rest[i] == '[' || rest[i] == ']' {
+				return bad("malformed host of the target")
+			}
+			i++
+		}
+		if i == 0 || i == len(rest) || rest[i] == '?' {
+			return bad("target without a host or a path")
+		}
+		r.Host, rest = rest[:i], rest[i:]
+		if !portIsNumber(r.Host) {
+			return bad("malformed host of the target")
+		}
+	}
+	r.split(rest)
+	return nil
+}
+
+func portIsNumber(s string) bool {
+	colons := 0
+	for i := range len(s) {
+		if s[i] == ':' {
+			colons++
+		} else if colons > 0 && (s[i] < '0' || s[i] > '9') {
+			return false
+		}
+	}
+	return colons < 2
+}
+
+func (r *Request) split(s string) {
+	r.Path, r.Query, r.Plain = s, "", true
+	for i := range len(s) {
+		if s[i] == '?' {
+			r.Path, r.Query = s[:i], s[i+1:]
+			return
+		}
+		if class[s[i]]&path == 0 {
+			r.Plain = false
+		}
+	}
+}
+
+// again returns b as a string, the one before if it is the same: clients repeat
+// themselves.
+func again(before string, b []byte) string {
+	if before == string(b) {
+		return before
+	}
+	switch string(b) {
+	case "GET":
+		return "GET"
+	case "HEAD":
+		return "HEAD"
+	case "POST":
+		return "POST"
+	}
+	return string(b)
+}
