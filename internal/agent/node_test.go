@@ -145,6 +145,21 @@ func TestServicesPlanOnlyWhatAChangeTouches(t *testing.T) {
 	}
 }
 
+// The retry of a failed first step has All and what changed meanwhile: a
+// Service that is no longer there must still be planned, to nothing.
+func TestServicesForgetWhatWentDuringTheFirstStep(t *testing.T) {
+	k := &fakeKernel{}
+	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), done: func() {}}
+	changes := changed(model.KindService, "x/gone")
+	changes.All = true
+	if err := s.step(t.Context(), snapshotOf(&model.Node{Name: "here"}), changes); err != nil {
+		t.Fatal(err)
+	}
+	if got := k.services[0]; len(got) != 1 || got[0].Key.Name.Name != "gone" || len(got[0].Frontends) != 0 {
+		t.Errorf("plans: %+v, want one of x/gone without frontends", got)
+	}
+}
+
 func TestPoliciesIgnoreWhatCannotMatter(t *testing.T) {
 	pod := func(name, node string) *model.Pod {
 		return &model.Pod{Name: model.Name{Namespace: "x", Name: name}, UID: name, Node: node, IPs: []netip.Addr{ip(map[string]string{"p": "10.0.0.1", "q": "10.0.0.2"}[name])}}

@@ -45,11 +45,15 @@ func (s *services) step(ctx context.Context, snap *state.Snapshot, changes state
 	return s.health.apply(plans)
 }
 
+// affected are the keys to plan anew. After a failed first step All comes with
+// the keys of what changed since: a Service deleted meanwhile is only there.
 func (s *services) affected(snap *state.Snapshot, changes state.Changes) []service.Key {
-	if changes.All {
-		return service.All(snap, s.params)
-	}
 	set := map[service.Key]struct{}{}
+	if changes.All {
+		for _, k := range service.All(snap, s.params) {
+			set[k] = struct{}{}
+		}
+	}
 	for ch := range changes.Keys {
 		for _, k := range service.Keys(ch, snap, s.params) {
 			set[k] = struct{}{}
