@@ -155,8 +155,8 @@ func TestServicesForgetWhatWentDuringTheFirstStep(t *testing.T) {
 	if err := s.step(t.Context(), snapshotOf(&model.Node{Name: "here"}), changes); err != nil {
 		t.Fatal(err)
 	}
-	if got := k.services[0]; len(got) != 1 || got[0].Key.Name.Name != "gone" || len(got[0].Frontends) != 0 {
-		t.Errorf("plans: %+v, want one of x/gone without frontends", got)
+	if got := k.services[0]; len(got) != 1 || got[0].Key.Name.Name != "gone" || len(got[0].Ports) != 0 {
+		t.Errorf("plans: %+v, want one of x/gone without ports", got)
 	}
 }
 
