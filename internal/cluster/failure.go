@@ -57,6 +57,9 @@ func (s *State) podAtFault(phase string) (string, []string) {
 // suspect names the component that has ended most often, or else the one that
 // the phase is about.
 func (s *State) suspect(phase string) (nodeName, component string) {
+	if run, err := s.readRun(); err != nil || len(run.Nodes) < len(s.nodeNames()) {
+		return "", "" // not even all nodes run: the supervisor knows why
+	}
 	worst := 0
 	for _, n := range s.nodeNames() {
 		stats, err := s.readStats(n)

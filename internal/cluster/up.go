@@ -334,8 +334,21 @@ func (s *State) await(ctx context.Context, done func() (bool, string)) error {
 // to come good.
 const hopeless = 4
 
-// broken reports a component that ends again and again.
+// broken reports what no further waiting will mend: no supervisor, or a node or
+// component that ends again and again.
 func (s *State) broken() error {
+	if !s.supervised() {
+		return errors.New("the supervisor has ended")
+	}
+	run, err := s.readRun()
+	if err != nil {
+		return err
+	}
+	for n, count := range run.Restarts {
+		if count >= hopeless && run.Nodes[n] == 0 {
+			return fmt.Errorf("%s (%d times)", run.Error, count)
+		}
+	}
 	for _, n := range s.nodeNames() {
 		stats, err := s.readStats(n)
 		if err != nil {
