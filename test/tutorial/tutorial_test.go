@@ -21,6 +21,8 @@ func TestTutorial(t *testing.T) {
 	t.Run("spread", c.testSpread)
 	t.Run("deleted pod", c.testDeletedPod)
 	t.Run("pairs by address", c.testPairs)
+	t.Run("restart", c.testRestart) // before crash: kubelet starts these pods again without waiting
+	t.Run("crash", c.testCrash)
 }
 
 // TestReadme runs the commands of the README, beginning with `make up`, under
