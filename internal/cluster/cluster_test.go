@@ -168,7 +168,12 @@ func (m *machine) traces() []string {
 				return fmt.Errorf("%v: %w: %s", args, err, text)
 			}
 			for line := range strings.Lines(string(text)) {
-				out = append(out, args[0]+": "+strings.TrimSpace(line))
+				// A link's state settles in its own time; what exists does not.
+				line = strings.ReplaceAll(strings.TrimSpace(line), " linkdown", "")
+				if args[1] == "-o" {
+					line = strings.Fields(line)[1]
+				}
+				out = append(out, args[0]+": "+line)
 			}
 		}
 		return nil

@@ -47,7 +47,14 @@ func (r Root) Down(ctx context.Context, name string, p *Progress) (kept []string
 			return err
 		}},
 		{"clean kubeconfig", s.cleanKubeconfigs},
-		{"remove files", s.removeFiles},
+		{"remove files", func() error {
+			if err := s.removeFiles(); err != nil {
+				return err
+			}
+			more, err := r.restoreDelegation()
+			kept = append(kept, more...)
+			return err
+		}},
 	}
 	for _, phase := range phases {
 		if err := p.run(phase.name, phase.do); err != nil {

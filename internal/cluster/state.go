@@ -161,6 +161,45 @@ func routed(p *Plan) bool {
 	return false
 }
 
+// noteDelegation records once, before the first cluster, what the machine's
+// cgroups hand down, for the last `down` to restore.
+func (r Root) noteDelegation() error {
+	hs, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	was, err := hs.Delegation()
+	if err != nil || hs.Layout() != "v2" || len(hs.Exists("fairway")) > 0 {
+		return err
+	}
+	return writeJSON(r.delegationFile(), was, 0o644)
+}
+
+func (r Root) delegationFile() string { return filepath.Join(string(r), ".delegation") }
+
+// restoreDelegation is noteDelegation's counterpart, for when no cluster is left.
+func (r Root) restoreDelegation() (kept []string, err error) {
+	hs, err := hierarchies()
+	if err != nil || len(hs.Exists("fairway")) > 0 {
+		return nil, err
+	}
+	data, err := os.ReadFile(r.delegationFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var was []string
+	if err == nil {
+		err = json.Unmarshal(data, &was)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if kept, err = hs.Undelegate(was); err != nil {
+		return kept, err
+	}
+	return kept, os.Remove(r.delegationFile())
+}
+
 // Names lists the clusters under the root.
 func (r Root) Names() []string {
 	entries, _ := os.ReadDir(string(r)) // no directory, no clusters

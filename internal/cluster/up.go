@@ -229,6 +229,9 @@ func (u *up) refreshImages(ctx context.Context) (err error) {
 
 // start starts the supervisor, and with it all nodes, and connects the machine.
 func (u *up) start(ctx context.Context) error {
+	if err := u.noteDelegation(); err != nil {
+		return err
+	}
 	pid, err := u.startSupervisor(ctx)
 	if err != nil {
 		return err

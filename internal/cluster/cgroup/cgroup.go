@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -93,10 +94,10 @@ func (hs Hierarchies) Layout() string {
 	return "hybrid"
 }
 
-// Make creates the group in every hierarchy, with its parents, which hand all
-// their v2 controllers down to it. With those no process can live in a parent
-// any more (cgroups(7), "no internal processes"): enter leaves only. It is
-// idempotent.
+// Make creates the group in every hierarchy, with its parents. In a pure v2
+// layout the parents hand all their controllers down to it, and with those no
+// process can live in a parent any more (cgroups(7), "no internal processes"):
+// enter leaves only. It is idempotent.
 func (hs Hierarchies) Make(group string) error {
 	for _, h := range hs {
 		dir := h.Mount
@@ -106,7 +107,7 @@ func (hs Hierarchies) Make(group string) error {
 			if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("make cgroup: %w", err)
 			}
-			if err := h.inherit(parent, dir); err != nil {
+			if err := hs.inherit(h, parent, dir); err != nil {
 				return fmt.Errorf("make cgroup %s: %w", dir, err)
 			}
 		}
@@ -115,7 +116,10 @@ func (hs Hierarchies) Make(group string) error {
 }
 
 // inherit gives a fresh group what it needs before a process can enter it.
-func (h Hierarchy) inherit(parent, dir string) error {
+func (hs Hierarchies) inherit(h Hierarchy, parent, dir string) error {
+	if h.V2 && len(hs) > 1 {
+		return nil // hybrid: the controllers that matter are in v1
+	}
 	if h.V2 {
 		return delegate(parent)
 	}
@@ -160,6 +164,31 @@ func delegate(dir string) error {
 		}
 	}
 	return nil
+}
+
+// Delegation returns what the root of a pure v2 layout hands down to its
+// children, or nil: the one setting of the machine's that Make changes.
+func (hs Hierarchies) Delegation() ([]string, error) {
+	if hs.Layout() != "v2" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(filepath.Join(hs.Unified(), "cgroup.subtree_control"))
+	return strings.Fields(string(data)), err
+}
+
+// Undelegate takes back what the root hands down beyond was, an earlier answer
+// of Delegation, and returns what it could not because others use it by now.
+func (hs Hierarchies) Undelegate(was []string) (kept []string, err error) {
+	now, err := hs.Delegation()
+	for _, c := range now {
+		if slices.Contains(was, c) {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(hs.Unified(), "cgroup.subtree_control"), []byte("-"+c), 0o644); err != nil {
+			kept = append(kept, "cgroup controller "+c+", which others use by now")
+		}
+	}
+	return kept, err
 }
 
 // Enter moves a process into the group in every hierarchy.

@@ -14,23 +14,40 @@ import (
 )
 
 // TestGroup takes a group through its life on this machine's own layout, and
-// once more as if there were nothing but cgroup v2.
+// once more as if there were nothing but cgroup v2, whose root is then a group
+// of the test's own.
 func TestGroup(t *testing.T) {
 	testkit.NeedRoot(t)
 	all, err := Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	v2 := slices.DeleteFunc(slices.Clone(all), func(h Hierarchy) bool { return !h.V2 })
-	if len(v2) != 1 {
-		t.Fatalf("found %d cgroup v2 hierarchies, want one: %+v", len(v2), all)
+	if all.Unified() == "" {
+		t.Fatalf("found no cgroup v2 hierarchy: %+v", all)
 	}
-	for name, hs := range map[string]Hierarchies{all.Layout(): all, "only v2": v2} {
-		t.Run(name, func(t *testing.T) { checkGroup(t, hs) })
+	root := fmt.Sprintf("fairway-test-root-%d", os.Getpid())
+	if err := os.Mkdir(filepath.Join(all.Unified(), root), 0o755); err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := all.Remove(root); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run(all.Layout(), func(t *testing.T) { checkGroup(t, all, "") })
+	v2 := Hierarchies{{Mount: filepath.Join(all.Unified(), root), V2: true}}
+	t.Run("only v2", func(t *testing.T) { checkGroup(t, v2, root+"/") })
 }
 
-func checkGroup(t *testing.T, hs Hierarchies) {
+func checkGroup(t *testing.T, hs Hierarchies, root string) {
+	before, err := os.ReadFile(filepath.Join(hs.Unified(), "cgroup.subtree_control"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, err := hs.Delegation()
+	if err != nil {
+		t.Fatal(err)
+	}
 	top := fmt.Sprintf("fairway-test-%d", os.Getpid())
 	group := top + "/node/system"
 	t.Cleanup(func() {
@@ -56,7 +73,7 @@ func checkGroup(t *testing.T, hs Hierarchies) {
 		t.Fatal(err)
 	}
 	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", cmd.Process.Pid))
-	if err != nil || !strings.Contains(string(own), "0::/"+group+"\n") {
+	if err != nil || !strings.Contains(string(own), "0::/"+root+group+"\n") {
 		t.Errorf("the process is in\n%s(%v)", own, err)
 	}
 	if got := hs.Procs(top); !slices.Equal(got, []int{cmd.Process.Pid}) {
@@ -75,6 +92,11 @@ func checkGroup(t *testing.T, hs Hierarchies) {
 	}
 	if got := hs.Exists(top); len(got) != 0 {
 		t.Errorf("still there: %v", got)
+	}
+	kept, err := hs.Undelegate(was)
+	after, err2 := os.ReadFile(filepath.Join(hs.Unified(), "cgroup.subtree_control"))
+	if err != nil || err2 != nil || len(kept) != 0 || string(after) != string(before) {
+		t.Errorf("the root hands down %q, before it was %q (%v, %v, %v)", after, before, kept, err, err2)
 	}
 	// Nothing is not an error.
 	if err := hs.Kill(top, time.Second); err != nil {
