@@ -38,6 +38,7 @@ var corpus = []string{
 	"GET  / HTTP/1.1\r\nHost: h\r\n\r\n",
 	"GET / HTTP/2.0\r\nHost: h\r\n\r\n",
 	"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+	"\n\r\n\r\n",
 }
 
 // FuzzRequest: what we accept, net/http accepts, and reads as we do: the same
@@ -169,7 +170,7 @@ func TestRefusals(t *testing.T) {
 	for raw, want := range map[string]int{
 		corpus[0]: 0, corpus[1]: 0, corpus[2]: 0, corpus[3]: 0, corpus[4]: 0, corpus[5]: 0, corpus[6]: 0, corpus[7]: 0, corpus[8]: 0,
 		corpus[9]: 400, corpus[10]: 400, corpus[11]: 400, corpus[12]: 400, corpus[16]: 400, corpus[17]: 400, corpus[18]: 400,
-		corpus[19]: 400, corpus[20]: 400, corpus[21]: 400, corpus[22]: 400, corpus[23]: 505, corpus[24]: 400,
+		corpus[19]: 400, corpus[20]: 400, corpus[21]: 400, corpus[22]: 400, corpus[23]: 505, corpus[24]: 400, corpus[25]: 400,
 		"GET / HTTP/1.1\r\n\r\n":                                                    400,
 		"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n":                              400,
 		"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n":                                       400,

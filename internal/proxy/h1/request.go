@@ -28,7 +28,7 @@ func (r *Request) Parse(b []byte, both bool) (int, error) {
 	r.reset()
 	r.Expects = false
 	line := bytes.IndexByte(b, '\n')
-	if b[line-1] != '\r' {
+	if line < 1 || b[line-1] != '\r' {
 		return 0, bad("line without CR LF")
 	}
 	if err := r.line(b[:line-1]); err != nil {

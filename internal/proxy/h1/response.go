@@ -21,7 +21,7 @@ func (r *Response) Parse(b []byte, method string) (int, error) {
 	}
 	r.reset()
 	line := bytes.IndexByte(b, '\n')
-	if b[line-1] != '\r' || !r.line(b[:line-1]) {
+	if line < 1 || b[line-1] != '\r' || !r.line(b[:line-1]) {
 		return 0, bad("malformed status line")
 	}
 	if r.Fields, err = fields(b[line+1:n-2], r.Fields); err != nil {
