@@ -17,6 +17,7 @@ import (
 	"github.com/fairway-net/fairway/internal/dns"
 	"github.com/fairway-net/fairway/internal/dns/forward"
 	"github.com/fairway-net/fairway/internal/dns/index"
+	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/zone"
 	"github.com/fairway-net/fairway/internal/run"
 	"github.com/fairway-net/fairway/internal/source/file"
@@ -116,7 +117,10 @@ func startZoneSource(ctx context.Context, o DNSOptions, store *state.Store) erro
 	}
 	go func() {
 		// It ends with ctx, or at once because of options that cannot work.
-		if err := kube.Run(ctx, kube.Options{Rest: o.Rest, Kinds: zone.Kinds(), Log: o.Log}, store); err != nil {
+		if err := kube.Run(ctx, kube.Options{
+			Rest: o.Rest, Kinds: zone.Kinds(), Log: o.Log,
+			Labels: map[model.Kind][]string{model.KindEndpointSlice: kube.NamedSlices()},
+		}, store); err != nil {
 			o.Log.Error("watch ended", "err", err)
 		}
 	}()

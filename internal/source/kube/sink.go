@@ -4,27 +4,78 @@ import (
 	"log/slog"
 	"reflect"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
 )
 
-// sink is the reflector's store for one kind: it converts each object and
-// writes it to the state. A reflector calls it from one goroutine.
-type sink struct {
+// table is what the sinks of one kind share. It is used inside Store.Update only.
+type table struct {
 	kind  model.Kind
 	store *state.Store
-	log   *slog.Logger
-	// keys maps an object's API key to its key in the table; it tells what a
-	// new list no longer has, and what a label change of a slice left behind.
-	keys map[string]string
+	// owner tells which sink wrote a key last: an object that moves from one
+	// selector to another is deleted by the one watch and added by the other, in
+	// any order.
+	owner   map[string]*sink
+	waiting int // sinks without a complete list
 }
 
-var _ cache.ReflectorStore = (*sink)(nil)
+func newTable(kind model.Kind, store *state.Store, sinks int) *table {
+	return &table{kind: kind, store: store, owner: map[string]*sink{}, waiting: sinks}
+}
 
-func newSink(kind model.Kind, store *state.Store, log *slog.Logger) *sink {
-	return &sink{kind: kind, store: store, log: log, keys: map[string]string{}}
+// sink is the reflector's store for one kind, or for one selector of it: it
+// converts each object and writes it to the state. A reflector calls it from
+// one goroutine.
+type sink struct {
+	*table
+	log *slog.Logger
+	// keys maps an object's API key to its key in the table; it tells what a
+	// new list no longer has, and what a label change of a slice left behind.
+	keys   map[string]string
+	synced bool
+}
+
+var (
+	_ cache.ReflectorStore    = (*sink)(nil)
+	_ cache.TransformingStore = (*sink)(nil)
+)
+
+func newSink(t *table, log *slog.Logger) *sink {
+	return &sink{table: t, log: log, keys: map[string]string{}}
+}
+
+// converted stands for an object of a list that is still arriving.
+type converted struct {
+	metav1.ObjectMeta // no more than the reflector asks for: name and version
+	key               string
+	v                 any
+}
+
+// Transformer converts the objects of a list as each arrives, and takes the value
+// that the state has if it is the same: so the list that follows a lost
+// connection, with every object in it, does not hold the cluster a second time.
+func (s *sink) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) {
+		m, err := meta.Accessor(obj)
+		if err != nil {
+			return nil, err
+		}
+		c := &converted{ObjectMeta: metav1.ObjectMeta{Namespace: m.GetNamespace(), Name: m.GetName(), ResourceVersion: m.GetResourceVersion()}}
+		c.key, c.v = Convert(obj)
+		if c.v == nil {
+			return c, nil
+		}
+		s.store.Update(func(tx *state.Tx) {
+			if old, ok := tx.Get(s.kind, c.key); ok && reflect.DeepEqual(old, c.v) {
+				c.v = old
+			}
+		})
+		return c, nil
+	}
 }
 
 func (s *sink) Add(obj any) error { return s.Update(obj) }
@@ -57,7 +108,13 @@ func (s *sink) Replace(list []any, _ string) error {
 				s.remove(tx, api)
 			}
 		}
-		tx.SetSynced(s.kind)
+		if !s.synced {
+			s.synced = true
+			s.waiting--
+		}
+		if s.waiting == 0 {
+			tx.SetSynced(s.kind)
+		}
 	})
 	s.log.Debug("list complete", "kind", s.kind.String(), "objects", len(list))
 	return nil
@@ -71,16 +128,22 @@ func (s *sink) set(tx *state.Tx, obj any) string {
 		s.log.Error("object without metadata", "kind", s.kind.String(), "err", err)
 		return ""
 	}
-	key, v := Convert(obj)
-	if old, ok := s.keys[api]; ok && old != key {
-		tx.Delete(s.kind, old)
-		delete(s.keys, api)
+	var key string
+	var v any
+	if c, ok := obj.(*converted); ok {
+		key, v = c.key, c.v
+	} else {
+		key, v = Convert(obj)
+	}
+	if old, ok := s.keys[api]; ok && (old != key || v == nil) {
+		s.remove(tx, api)
 	}
 	if v == nil {
 		return api
 	}
 	s.keys[api] = key
-	if old, ok := tx.Get(s.kind, key); ok && reflect.DeepEqual(old, v) {
+	s.owner[key] = s
+	if old, ok := tx.Get(s.kind, key); ok && (old == v || reflect.DeepEqual(old, v)) {
 		return api
 	}
 	tx.Set(v)
@@ -88,8 +151,13 @@ func (s *sink) set(tx *state.Tx, obj any) string {
 }
 
 func (s *sink) remove(tx *state.Tx, api string) {
-	if key, ok := s.keys[api]; ok {
+	key, ok := s.keys[api]
+	if !ok {
+		return
+	}
+	delete(s.keys, api)
+	if s.owner[key] == s {
+		delete(s.owner, key)
 		tx.Delete(s.kind, key)
-		delete(s.keys, api)
 	}
 }

@@ -31,7 +31,7 @@ func keys(s *state.Snapshot) string {
 
 func TestSinkFollowsListsAndDeletions(t *testing.T) {
 	store := state.New()
-	s := newSink(model.KindEndpointSlice, store, slog.New(slog.DiscardHandler))
+	s := newSink(newTable(model.KindEndpointSlice, store, 1), slog.New(slog.DiscardHandler))
 	s.Add(slice("early", "web"))
 	if store.Snapshot().Synced(model.KindEndpointSlice) {
 		t.Error("synced before the first complete list")
@@ -56,7 +56,7 @@ func TestSinkFollowsListsAndDeletions(t *testing.T) {
 
 func TestSinkDropsUpdatesThatChangeNothing(t *testing.T) {
 	store := state.New()
-	s := newSink(model.KindNode, store, slog.New(slog.DiscardHandler))
+	s := newSink(newTable(model.KindNode, store, 1), slog.New(slog.DiscardHandler))
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 	s.Add(node)
 	before := store.Snapshot().Revision

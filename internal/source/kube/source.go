@@ -9,7 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -26,6 +28,10 @@ type Options struct {
 	// Fields narrows the watch of a kind by a field selector, e.g.
 	// "spec.nodeName=n1" for Pods. Secrets default to type=kubernetes.io/tls.
 	Fields map[model.Kind]string
+	// Labels narrows the watch of a kind by label selectors. Several are followed
+	// side by side, an "or" that the API server has no selector for; no object
+	// may match two of them.
+	Labels map[model.Kind][]string
 	// Namespace narrows the watch of a namespaced kind to one namespace.
 	Namespace map[model.Kind]string
 	Log       *slog.Logger
@@ -88,10 +94,31 @@ func Run(ctx context.Context, o Options, store *state.Store) error {
 				return fmt.Errorf("watch %v: field selector: %w", kind, err)
 			}
 		}
-		lw := cache.NewListWatchFromClient(rc, res.plural, o.Namespace[kind], selector)
-		r := cache.NewReflectorWithOptions(lw, res.example, newSink(kind, store, o.Log), cache.ReflectorOptions{Name: "fairway/" + res.plural})
-		wg.Go(func() { r.RunWithContext(ctx) })
+		selectors := o.Labels[kind]
+		if len(selectors) == 0 {
+			selectors = []string{""}
+		}
+		t := newTable(kind, store, len(selectors))
+		for _, sel := range selectors {
+			if _, err := labels.Parse(sel); err != nil {
+				return fmt.Errorf("watch %v: label selector: %w", kind, err)
+			}
+			lw := cache.NewFilteredListWatchFromClient(rc, res.plural, o.Namespace[kind], func(list *metav1.ListOptions) {
+				list.FieldSelector, list.LabelSelector = selector.String(), sel
+			})
+			r := cache.NewReflectorWithOptions(lw, res.example, newSink(t, o.Log), cache.ReflectorOptions{Name: "fairway/" + res.plural})
+			wg.Go(func() { r.RunWithContext(ctx) })
+		}
 	}
 	wg.Wait()
 	return nil
+}
+
+// NamedSlices selects the EndpointSlices that names are made of, those of
+// headless Services, and so spares the API server and the caller all others. The
+// EndpointSlice controller labels those of headless Services; slices of anybody
+// else (mirrored Endpoints, made by hand) need not have the label and are all taken.
+func NamedSlices() []string {
+	const headless, by = corev1.IsHeadlessService, discoveryv1.LabelManagedBy
+	return []string{headless, "!" + headless + "," + by + "!=endpointslice-controller.k8s.io"}
 }
