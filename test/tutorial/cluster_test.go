@@ -61,6 +61,7 @@ func newCluster(t *testing.T, name string) *cluster {
 		"CLUSTER=" + name,
 		"KUBECONFIG=" + filepath.Join(t.TempDir(), "kubeconfig"),
 		"NO_PROXY=*", "no_proxy=*",
+		"MAKEFLAGS=", "MAKELEVEL=", // the page's make is not a part of the one that runs this test
 	}
 	return c
 }
