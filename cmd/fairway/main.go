@@ -46,6 +46,7 @@ func commands() []command {
 		{"node exec", "NODE -- CMD...", "Run a program on a node", "Cluster", runNodeExec},
 		{"cluster-supervise", "DIR", "Keep the nodes of a cluster running", "", runSupervise},
 		{"node-init", "SPEC", "Be process 1 of a node", "", runNodeInit},
+		{"node-mirror", "CLUSTER", "Serve a node the images that it has", "", runMirror},
 		{"dns query", "NAME", "Show how a pod's lookup goes, and which object each answer comes from", "Other", runDNSQuery},
 		{"version", "", "Print the version", "Other", runVersion},
 	}

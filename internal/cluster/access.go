@@ -123,7 +123,12 @@ func (s *State) importInto(ctx context.Context, nodeName, file string) ([]string
 	}
 	var names []string
 	for line := range strings.Lines(out.String()) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "unpacking" {
+		// unpacking NAME (DIGEST)...done
+		if f := strings.Fields(line); len(f) > 2 && f[0] == "unpacking" {
+			digest, _, _ := strings.Cut(strings.TrimPrefix(f[2], "("), ")")
+			if err := s.markLoaded(nodeName, digest); err != nil {
+				return names, err
+			}
 			names = append(names, f[1])
 		}
 	}

@@ -25,7 +25,7 @@ const (
 // for is in its After.
 func (s *State) components(i int) []node.Component {
 	n := s.Config.Nodes[i]
-	out := []node.Component{s.containerd(), s.importer(), s.kubelet(i, n)}
+	out := []node.Component{s.containerd(), s.importer(), s.mirror(), s.kubelet(i, n)}
 	if i == 0 {
 		out = append(out, s.etcd(n), s.apiserver(i), s.controllerManager(), s.scheduler())
 	}
@@ -78,6 +78,7 @@ func (s *State) kubelet(i int, n NodeConfig) node.Component {
 		Env: lean(),
 		After: []node.Wait{
 			{Done: "images"},
+			{TCP: mirrorAddr},
 			{TCP: netip.AddrPortFrom(s.plan.Node(0).Addr(), apiServerPort).String()},
 		},
 	}
