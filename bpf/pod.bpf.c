@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* The host side of a pod's link (TCX).
+/* The host side of a pod's link (filters of clsact).
  *
  *   from_pod (ingress)  1. only the pod's own addresses may be sources
  *                       2. a Service that the socket hooks did not see (raw

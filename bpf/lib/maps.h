@@ -53,7 +53,7 @@ const volatile __u64 host_netns = 0;   /* cookie of the node's network namespace
 const volatile __u16 nat_port_lo = 1024; /* ports for rewritten sources: below the range of ephemeral ports and of NodePorts */
 const volatile __u16 nat_port_hi = 29999;
 
-/* A reason to drop becomes the verdict of a TCX program here, and only here. */
+/* A reason to drop becomes the verdict of a packet hook here, and only here. */
 static __always_inline int drop(__u32 reason)
 {
 	__u64 *n = bpf_map_lookup_elem(&drops, &reason);

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
 
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/policy"
@@ -145,4 +146,48 @@ func BenchmarkApply(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkAttachPod is what a new pod waits for, alone and with nine others.
+func BenchmarkAttachPod(b *testing.B) {
+	testkit.NeedRoot(b)
+	ns := testkit.NewNS(b, "bench")
+	var dp *Datapath
+	must := func(err error) {
+		b.Helper()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	must(ns.Do(func() (err error) { dp, err = Open(Options{Dir: testkit.BPFFS(b)}); return err }))
+	b.Cleanup(func() { dp.Close() })
+	for _, together := range []int{1, 10} {
+		b.Run(fmt.Sprint(together, " at once"), func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				var pods []netlink.Link
+				for i := range together {
+					veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprint("pod", i)}, PeerName: fmt.Sprint("peer", i)}
+					must(ns.Link.LinkAdd(veth))
+					l, err := ns.Link.LinkByName(veth.Name)
+					must(err)
+					pods = append(pods, l)
+				}
+				errs := make(chan error)
+				b.StartTimer()
+				for _, l := range pods {
+					go func() { errs <- dp.AttachPod(PodLink{IfIndex: l.Attrs().Index}) }()
+				}
+				for range pods {
+					must(<-errs)
+				}
+				b.StopTimer()
+				for _, l := range pods {
+					must(dp.DetachPod(l.Attrs().Index))
+					must(ns.Link.LinkDel(l))
+				}
+				b.StartTimer()
+			}
+		})
+	}
 }

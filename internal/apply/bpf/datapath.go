@@ -22,9 +22,10 @@ const layout = "v1"
 // Datapath is the kernel datapath of one node. Its methods may be called by
 // several goroutines; each is one change at a time.
 type Datapath struct {
-	o    Options
-	log  *slog.Logger
-	objs kernelObjects
+	o      Options
+	layout string
+	log    *slog.Logger
+	objs   kernelObjects
 
 	mu       sync.Mutex
 	services *services
@@ -36,6 +37,7 @@ type Datapath struct {
 	policy   *policy.Plan                  // the last applied; nil: none yet
 	held     *appliedPolicy                // what it holds on to
 	links    *links
+	filters  *filters
 
 	flows atomic.Int64 // in the connection table after the last Sweep
 }
@@ -43,11 +45,13 @@ type Datapath struct {
 // Open loads the programs, with the maps pinned below o.Dir if there are any,
 // and attaches them to the cgroup, the uplink and the pods that are there still.
 // It removes nothing but pods whose link is gone.
-func Open(o Options) (*Datapath, error) {
+func Open(o Options) (*Datapath, error) { return open(o, layout) }
+
+func open(o Options, layout string) (*Datapath, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Datapath{o: o, log: o.Log, pods: map[int]*pod{}, verdicts: map[uint32][]kernelVerdictKey{}}
+	d := &Datapath{o: o, layout: layout, log: o.Log, pods: map[int]*pod{}, verdicts: map[uint32][]kernelVerdictKey{}}
 	if err := d.load(); err != nil {
 		return nil, err
 	}
@@ -60,7 +64,7 @@ func Open(o Options) (*Datapath, error) {
 	return d, nil
 }
 
-func (d *Datapath) dir() string { return filepath.Join(d.o.Dir, layout) }
+func (d *Datapath) dir() string { return filepath.Join(d.o.Dir, d.layout) }
 
 // load puts the programs into the kernel, on maps that are pinned or will be.
 func (d *Datapath) load() error {
@@ -137,6 +141,9 @@ func (d *Datapath) Close() error {
 	if d.links != nil {
 		d.links.close()
 	}
+	if d.filters != nil {
+		d.filters.close()
+	}
 	return d.objs.Close()
 }
 
@@ -153,6 +160,10 @@ func (d *Datapath) removeOldLayouts() error {
 			continue
 		}
 		d.log.Info("removing the datapath of another version", "dir", dir)
+		// Filters first: while the directory is there, this is tried again.
+		if err := d.filters.removeOthers(); err != nil {
+			return err
+		}
 		if err := unpin(dir); err != nil {
 			return err
 		}
@@ -182,8 +193,17 @@ func unpin(dir string) error {
 }
 
 // Uninstall detaches everything below dir and removes it, but for dir itself:
-// the node is without Services and policy afterwards.
+// the node is without Services and policy afterwards. Call it in the node's
+// network namespace.
 func Uninstall(dir string) error {
+	f, err := newFilters("")
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	if err := f.removeOthers(); err != nil {
+		return err
+	}
 	dirs, err := layouts(dir)
 	if err != nil {
 		return err

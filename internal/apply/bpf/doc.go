@@ -7,7 +7,8 @@
 //
 //   - Maps and links are pinned below Options.Dir/<layout version>. Close, or
 //     the death of the process, changes no forwarding; the next Open continues
-//     with the same maps and swaps the programs in place.
+//     with the same maps and swaps the programs in place. The programs of pods
+//     are filters of their devices and need no pin.
 //   - Callers speak names; numbers (of services, backend sets, policy sets,
 //     classes) are given here, restored from the pinned maps, and never given
 //     twice while anything may still refer to them.

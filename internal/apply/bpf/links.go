@@ -88,6 +88,22 @@ func (l *links) remove(name string) error {
 	return nil
 }
 
+// prune detaches what an earlier version has attached and this one has not.
+func (l *links) prune() error {
+	pins, err := os.ReadDir(l.dir)
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	for _, p := range pins {
+		if l.open[p.Name()] == nil {
+			if err := l.remove(p.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // tcx attaches prog to a device in one direction.
 func (l *links) tcx(name string, prog *ebpf.Program, ifindex int, at ebpf.AttachType) error {
 	fits := func(i *link.Info) bool { t := i.TCX(); return t != nil && int(t.Ifindex) == ifindex }
@@ -116,28 +132,43 @@ func (d *Datapath) attach() error {
 	if d.links, err = newLinks(filepath.Join(d.dir(), "links")); err != nil {
 		return err
 	}
-	if d.o.Uplink != "" {
-		dev, err := uplinkOf(d.o.Uplink)
-		if err != nil {
-			return err
-		}
-		if err := d.links.tcx("from_net", d.objs.FromNet, dev.Index, ebpf.AttachTCXIngress); err != nil {
-			return err
-		}
-		if err := d.links.tcx("to_net", d.objs.ToNet, dev.Index, ebpf.AttachTCXEgress); err != nil {
-			return err
-		}
+	if d.filters, err = newFilters(d.layout); err != nil {
+		return err
+	}
+	if err := d.attachUplink(); err != nil {
+		return err
 	}
 	for ifindex := range d.pods {
 		if _, gone := net.InterfaceByIndex(ifindex); gone != nil {
 			err = d.forgetPod(ifindex) // the kernel never gives its number again
 		} else {
-			err = d.attachPodLinks(ifindex)
+			err = d.attachPodFilters(ifindex)
 		}
 		if err != nil {
 			return err
 		}
 	}
+	if err := d.attachSockets(); err != nil {
+		return err
+	}
+	return d.links.prune()
+}
+
+func (d *Datapath) attachUplink() error {
+	if d.o.Uplink == "" {
+		return nil
+	}
+	dev, err := uplinkOf(d.o.Uplink)
+	if err != nil {
+		return err
+	}
+	if err := d.links.tcx("from_net", d.objs.FromNet, dev.Index, ebpf.AttachTCXIngress); err != nil {
+		return err
+	}
+	return d.links.tcx("to_net", d.objs.ToNet, dev.Index, ebpf.AttachTCXEgress)
+}
+
+func (d *Datapath) attachSockets() error {
 	if d.o.Cgroup == "" {
 		return nil
 	}

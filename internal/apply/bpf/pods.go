@@ -3,8 +3,6 @@ package bpf
 import (
 	"fmt"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/fairway-net/fairway/internal/model"
 )
 
@@ -95,23 +93,18 @@ func (d *Datapath) AttachPod(l PodLink) error {
 			}
 		}
 	}
-	return d.attachPodLinks(l.IfIndex)
+	return d.attachPodFilters(l.IfIndex)
 }
 
-// The names of a pod's links; directions are the device's, seen from the node.
-func podLinkNames(ifindex int) (from, to string) {
-	return fmt.Sprintf("pod-%d-from", ifindex), fmt.Sprintf("pod-%d-to", ifindex)
-}
-
-func (d *Datapath) attachPodLinks(ifindex int) error {
-	from, to := podLinkNames(ifindex)
-	if err := d.links.tcx(to, d.objs.ToPod, ifindex, ebpf.AttachTCXEgress); err != nil {
+func (d *Datapath) attachPodFilters(ifindex int) error {
+	if err := d.filters.ensure(ifindex, toDevice, d.objs.ToPod); err != nil {
 		return err
 	}
-	return d.links.tcx(from, d.objs.FromPod, ifindex, ebpf.AttachTCXIngress)
+	return d.filters.ensure(ifindex, fromDevice, d.objs.FromPod)
 }
 
-// DetachPod forgets the pod behind ifindex; the link itself may be gone.
+// DetachPod forgets the pod behind ifindex; the link itself may be gone. If it
+// is not, its filters stay, and nothing passes.
 func (d *Datapath) DetachPod(ifindex int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -119,16 +112,12 @@ func (d *Datapath) DetachPod(ifindex int) error {
 }
 
 func (d *Datapath) forgetPod(ifindex int) error {
-	from, to := podLinkNames(ifindex)
-	if err := deleteKey(d.objs.Endpoints, uint32(ifindex)); err != nil { // from here on it is closed
+	if err := deleteKey(d.objs.Endpoints, uint32(ifindex)); err != nil {
 		return err
 	}
 	if p := d.pods[ifindex]; p != nil {
 		d.release(p.value)
 		delete(d.pods, ifindex)
 	}
-	if err := d.links.remove(from); err != nil {
-		return err
-	}
-	return d.links.remove(to)
+	return nil
 }

@@ -1,8 +1,11 @@
 package bpf
 
 import (
+	"net"
 	"net/netip"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,25 +121,32 @@ func TestLinkGone(t *testing.T) {
 	}
 }
 
-// After an upgrade the old version goes once the new one is complete; after
-// Uninstall there is nothing.
+// After an upgrade the old version goes once the new one is complete, and
+// decides until then; after Uninstall there is nothing.
 func TestLayouts(t *testing.T) {
 	w := newWorld(t)
-	dp := w.node1.dp
 	w.set(web("web", "10.96.0.1"), w.b1.IPs[0])
-	w.must(dp.Close())
-	w.must(os.Rename(w.node1.dir+"/"+layout, w.node1.dir+"/v0"))
+	peer := w.a2.IPs[0].String() + ":8080"
+	w.expect(true, w.a1.NS, nil, "udp", peer)
+	w.must(w.node1.dp.Close())
+	w.node1.layout = "v99"
 	w.node1.open()
-	w.openPods()
 	w.ask(w.a1.NS, w.node1.cgroup, "tcp", "10.96.0.1:80") // by the old one
+	w.expect(true, w.a1.NS, nil, "udp", peer)             // closed in the new one
+	w.openPods()
 	w.set(web("web", "10.96.0.1"), w.b1.IPs[0])
 	w.must(w.node1.dp.PruneServices(t.Context()))
-	if _, err := os.Stat(w.node1.dir + "/v0"); err == nil {
+	if _, err := os.Stat(w.node1.dir + "/" + layout); err == nil {
 		t.Error("the old layout is still there")
 	}
 	w.ask(w.a1.NS, w.node1.cgroup, "tcp", "10.96.0.1:80")
+	w.expect(true, w.a1.NS, nil, "udp", peer)
+	w.enforce(nil, map[*testkit.Pod]enforced{w.a2: {ingress: []policy.Rule{}}})
+	w.expect(false, w.a1.NS, nil, "udp", peer)
+
 	w.must(w.node1.dp.Close())
-	w.must(Uninstall(w.node1.dir))
+	w.must(w.node1.Do(func() error { return Uninstall(w.node1.dir) }))
+	w.expect(true, w.a1.NS, nil, "udp", peer)
 	// The kernel lets go of links in its own time.
 	for deadline := time.Now().Add(2 * time.Second); reaches(w.a1.NS, w.node1.cgroup, "tcp", "10.96.0.1:80"); {
 		if time.Now().After(deadline) {
@@ -144,4 +154,56 @@ func TestLayouts(t *testing.T) {
 		}
 	}
 	w.ask(w.a2.NS, w.node1.cgroup, "tcp", w.a1.IPs[0].String()+":8080")
+}
+
+// A pod whose programs are replaced, and a pod that is forgotten while its link
+// is there still, are never open to those whom the policy keeps out.
+func TestFiltersHaveNoGap(t *testing.T) {
+	w := newWorld(t)
+	w.enforce(nil, map[*testkit.Pod]enforced{w.a1: {ingress: []policy.Rule{}}})
+	var sink net.PacketConn
+	w.must(w.a1.Do(func() (err error) { sink, err = net.ListenPacket("udp", ":9000"); return err }))
+	conn, err := w.b1.Dial(nil, "udp", w.a1.IPs[0].String()+":9000", "")
+	w.must(err)
+	defer conn.Close()
+	var sent, came atomic.Int64
+	var done sync.WaitGroup
+	done.Go(func() {
+		for buf := make([]byte, 16); ; came.Add(1) {
+			if _, _, err := sink.ReadFrom(buf); err != nil {
+				return
+			}
+		}
+	})
+	stop := make(chan struct{})
+	done.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if _, err := conn.Write([]byte("x")); err == nil {
+					sent.Add(1)
+				}
+			}
+		}
+	})
+	for range 50 {
+		w.node1.attach(w.a1)
+	}
+	w.must(w.node1.dp.Close())
+	w.node1.open()
+	w.must(w.node1.dp.DetachPod(w.a1.Index))
+	time.Sleep(20 * time.Millisecond)
+	close(stop)
+	sink.Close()
+	done.Wait()
+	if sent.Load() < 1000 || came.Load() != 0 {
+		t.Errorf("%d of %d packets came through", came.Load(), sent.Load())
+	}
+	for _, reason := range []Drop{DropPolicyIngress, DropPodUnknown} {
+		if w.node1.dropped(reason) == 0 {
+			t.Errorf("nothing was dropped for %v", reason)
+		}
+	}
 }

@@ -37,6 +37,7 @@ type testNode struct {
 	*testkit.Node
 	w      *world
 	dir    string
+	layout string
 	cgroup *testkit.Cgroup
 	dp     *Datapath
 	pods   []*testkit.Pod
@@ -62,7 +63,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) node(name string, addrs []string, cidrs ...string) *testNode {
-	n := &testNode{Node: w.net.Node(name, addrs, cidrs...), w: w, dir: testkit.BPFFS(w.T), cgroup: testkit.NewCgroup(w.T, name)}
+	n := &testNode{Node: w.net.Node(name, addrs, cidrs...), w: w, dir: testkit.BPFFS(w.T), layout: layout, cgroup: testkit.NewCgroup(w.T, name)}
 	w.store.Update(func(tx *state.Tx) {
 		tx.Set(&model.Node{Name: name, InternalIPs: n.Addrs, PodCIDRs: n.PodCIDRs})
 	})
@@ -79,7 +80,7 @@ func (n *testNode) pod(name string) *testkit.Pod {
 func (n *testNode) open() {
 	n.w.Helper()
 	err := n.Do(func() (err error) {
-		n.dp, err = Open(Options{Dir: n.dir, Cgroup: n.cgroup.Dir, Uplink: "eth0", Log: slog.New(slog.NewTextHandler(n.w.Output(), nil))})
+		n.dp, err = open(Options{Dir: n.dir, Cgroup: n.cgroup.Dir, Uplink: "eth0", Log: slog.New(slog.NewTextHandler(n.w.Output(), nil))}, n.layout)
 		return err
 	})
 	if err != nil {
