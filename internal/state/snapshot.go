@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"iter"
 
 	"github.com/fairway-net/fairway/internal/model"
@@ -55,3 +56,61 @@ func (s *Snapshot) Namespace(name string) *model.Namespace {
 
 // Node returns the Node, or nil.
 func (s *Snapshot) Node(name string) *model.Node { v, _ := s.Nodes.Get(name); return v }
+
+// table returns the table of a kind, for the transaction that owns s.
+func (s *Snapshot) table(k model.Kind) interface {
+	get(key string) (any, bool)
+	set(key string, v any)
+	del(key string)
+} {
+	switch k {
+	case model.KindService:
+		return &s.Services
+	case model.KindEndpointSlice:
+		return &s.Slices
+	case model.KindPod:
+		return &s.Pods
+	case model.KindNamespace:
+		return &s.Namespaces
+	case model.KindNode:
+		return &s.Nodes
+	case model.KindNetworkPolicy:
+		return &s.Policies
+	case model.KindIngress:
+		return &s.Ingresses
+	case model.KindIngressClass:
+		return &s.IngressClasses
+	case model.KindSecret:
+		return &s.Secrets
+	case model.KindConfigMap:
+		return &s.ConfigMaps
+	}
+	panic(fmt.Sprintf("state: no table for %v", k))
+}
+
+// ChangeOf names an object of the model: its kind, and its key in the kind's table.
+func ChangeOf(v any) Change {
+	switch v := v.(type) {
+	case *model.Service:
+		return Change{model.KindService, v.String()}
+	case *model.EndpointSlice:
+		return Change{model.KindEndpointSlice, v.Key()}
+	case *model.Pod:
+		return Change{model.KindPod, v.String()}
+	case *model.Namespace:
+		return Change{model.KindNamespace, v.Name}
+	case *model.Node:
+		return Change{model.KindNode, v.Name}
+	case *model.NetworkPolicy:
+		return Change{model.KindNetworkPolicy, v.String()}
+	case *model.Ingress:
+		return Change{model.KindIngress, v.String()}
+	case *model.IngressClass:
+		return Change{model.KindIngressClass, v.Name}
+	case *model.Secret:
+		return Change{model.KindSecret, v.String()}
+	case *model.ConfigMap:
+		return Change{model.KindConfigMap, v.String()}
+	}
+	panic(fmt.Sprintf("state: no table for %T", v))
+}

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -81,92 +80,26 @@ type Tx struct {
 	dirty   bool // something without a key changed: a Synced flag
 }
 
-// Set adds or replaces v under its own key. v must be a pointer to one of the
-// model's object types and must not be changed afterwards.
+// Set adds or replaces v, one of the model's object types. It must not be
+// changed afterwards.
 func (tx *Tx) Set(v any) {
-	s := tx.next
-	switch v := v.(type) {
-	case *model.Service:
-		set(tx, model.KindService, &s.Services, v.String(), v)
-	case *model.EndpointSlice:
-		set(tx, model.KindEndpointSlice, &s.Slices, v.Key(), v)
-	case *model.Pod:
-		set(tx, model.KindPod, &s.Pods, v.String(), v)
-	case *model.Namespace:
-		set(tx, model.KindNamespace, &s.Namespaces, v.Name, v)
-	case *model.Node:
-		set(tx, model.KindNode, &s.Nodes, v.Name, v)
-	case *model.NetworkPolicy:
-		set(tx, model.KindNetworkPolicy, &s.Policies, v.String(), v)
-	case *model.Ingress:
-		set(tx, model.KindIngress, &s.Ingresses, v.String(), v)
-	case *model.IngressClass:
-		set(tx, model.KindIngressClass, &s.IngressClasses, v.Name, v)
-	case *model.Secret:
-		set(tx, model.KindSecret, &s.Secrets, v.String(), v)
-	case *model.ConfigMap:
-		set(tx, model.KindConfigMap, &s.ConfigMaps, v.String(), v)
-	default:
-		panic(fmt.Sprintf("state: no table for %T", v))
-	}
+	id := ChangeOf(v)
+	tx.next.table(id.Kind).set(id.Key, v)
+	tx.changed[id] = struct{}{}
 }
 
 // Delete removes the object under key; an absent one is no change.
 func (tx *Tx) Delete(kind model.Kind, key string) {
-	s := tx.next
-	switch kind {
-	case model.KindService:
-		del(tx, kind, &s.Services, key)
-	case model.KindEndpointSlice:
-		del(tx, kind, &s.Slices, key)
-	case model.KindPod:
-		del(tx, kind, &s.Pods, key)
-	case model.KindNamespace:
-		del(tx, kind, &s.Namespaces, key)
-	case model.KindNode:
-		del(tx, kind, &s.Nodes, key)
-	case model.KindNetworkPolicy:
-		del(tx, kind, &s.Policies, key)
-	case model.KindIngress:
-		del(tx, kind, &s.Ingresses, key)
-	case model.KindIngressClass:
-		del(tx, kind, &s.IngressClasses, key)
-	case model.KindSecret:
-		del(tx, kind, &s.Secrets, key)
-	case model.KindConfigMap:
-		del(tx, kind, &s.ConfigMaps, key)
-	default:
-		panic(fmt.Sprintf("state: no table for %v", kind))
+	t := tx.next.table(kind)
+	if _, ok := t.get(key); !ok {
+		return
 	}
+	t.del(key)
+	tx.changed[Change{kind, key}] = struct{}{}
 }
 
 // Get returns the object under key as the transaction sees it.
-func (tx *Tx) Get(kind model.Kind, key string) (any, bool) {
-	s := tx.next
-	switch kind {
-	case model.KindService:
-		return get(s.Services, key)
-	case model.KindEndpointSlice:
-		return get(s.Slices, key)
-	case model.KindPod:
-		return get(s.Pods, key)
-	case model.KindNamespace:
-		return get(s.Namespaces, key)
-	case model.KindNode:
-		return get(s.Nodes, key)
-	case model.KindNetworkPolicy:
-		return get(s.Policies, key)
-	case model.KindIngress:
-		return get(s.Ingresses, key)
-	case model.KindIngressClass:
-		return get(s.IngressClasses, key)
-	case model.KindSecret:
-		return get(s.Secrets, key)
-	case model.KindConfigMap:
-		return get(s.ConfigMaps, key)
-	}
-	panic(fmt.Sprintf("state: no table for %v", kind))
-}
+func (tx *Tx) Get(kind model.Kind, key string) (any, bool) { return tx.next.table(kind).get(key) }
 
 // SetSynced marks the source of kind as having delivered its first complete list.
 func (tx *Tx) SetSynced(kind model.Kind) {
@@ -174,24 +107,6 @@ func (tx *Tx) SetSynced(kind model.Kind) {
 		tx.next.synced |= 1 << kind
 		tx.dirty = true
 	}
-}
-
-func get[V any](t Table[V], key string) (any, bool) {
-	v, ok := t.Get(key)
-	return v, ok
-}
-
-func set[V any](tx *Tx, kind model.Kind, t *Table[V], key string, v V) {
-	*t = t.with(key, v)
-	tx.changed[Change{kind, key}] = struct{}{}
-}
-
-func del[V any](tx *Tx, kind model.Kind, t *Table[V], key string) {
-	if _, ok := t.Get(key); !ok {
-		return
-	}
-	*t = t.without(key)
-	tx.changed[Change{kind, key}] = struct{}{}
 }
 
 // Watch follows the store for one reader. Next must not be called by two

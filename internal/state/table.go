@@ -48,6 +48,11 @@ func (t Table[V]) Prefix(prefix string) iter.Seq2[string, V] {
 	}
 }
 
+// get, set and del are the same for a writer that does not know V.
+func (t *Table[V]) get(key string) (any, bool) { return t.Get(key) }
+func (t *Table[V]) set(key string, v any)      { *t = t.with(key, v.(V)) }
+func (t *Table[V]) del(key string)             { *t = t.without(key) }
+
 // with returns the table with key set to v.
 func (t Table[V]) with(key string, v V) Table[V] {
 	if t.tree == nil {

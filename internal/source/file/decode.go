@@ -18,16 +18,10 @@ import (
 	"github.com/fairway-net/fairway/internal/source/kube"
 )
 
-// object is a model value with the key of its table.
-type object struct {
-	key   string
-	value any
-}
-
-// decode reads all documents of a file. Kinds that Fairway has no use for are
+// decode reads all documents of a file into model values. Kinds that Fairway has no use for are
 // passed over; a kind that it knows must have no field that it does not know.
-func decode(b []byte) ([]object, error) {
-	var out []object
+func decode(b []byte) ([]any, error) {
+	var out []any
 	r := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(b)))
 	for n := 1; ; n++ {
 		doc, err := r.Read()
@@ -43,7 +37,7 @@ func decode(b []byte) ([]object, error) {
 	}
 }
 
-func decodeDocument(out []object, doc []byte) ([]object, error) {
+func decodeDocument(out []any, doc []byte) ([]any, error) {
 	var head struct {
 		metav1.TypeMeta   `json:",inline"`
 		metav1.ObjectMeta `json:"metadata"`
@@ -74,8 +68,8 @@ func decodeDocument(out []object, doc []byte) ([]object, error) {
 	if m := o.(metav1.Object); head.Namespace == "" && head.Kind != "Namespace" && head.Kind != "Node" && head.Kind != "IngressClass" {
 		m.SetNamespace("default") // as kubectl does
 	}
-	if key, v := kube.Convert(o); v != nil {
-		out = append(out, object{key, v})
+	if _, v := kube.Convert(o); v != nil {
+		out = append(out, v)
 	}
 	return out, nil
 }

@@ -73,11 +73,11 @@ func (s *Source) Load() error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		for _, o := range objects {
-			change := state.Change{Kind: kindOf(o.value), Key: o.key}
+			change := state.ChangeOf(o)
 			if want[change] != nil {
-				return fmt.Errorf("%s: %v %s is there twice", name, change.Kind, o.key)
+				return fmt.Errorf("%s: %v %s is there twice", name, change.Kind, change.Key)
 			}
-			want[change] = o.value
+			want[change] = o
 		}
 	}
 	s.replace(want)
@@ -150,29 +150,3 @@ func (s *Source) list() (map[string]stamp, error) {
 }
 
 func stampOf(i fs.FileInfo) stamp { return stamp{i.ModTime(), i.Size()} }
-
-func kindOf(v any) model.Kind {
-	switch v.(type) {
-	case *model.Service:
-		return model.KindService
-	case *model.EndpointSlice:
-		return model.KindEndpointSlice
-	case *model.Pod:
-		return model.KindPod
-	case *model.Namespace:
-		return model.KindNamespace
-	case *model.Node:
-		return model.KindNode
-	case *model.NetworkPolicy:
-		return model.KindNetworkPolicy
-	case *model.Ingress:
-		return model.KindIngress
-	case *model.IngressClass:
-		return model.KindIngressClass
-	case *model.Secret:
-		return model.KindSecret
-	case *model.ConfigMap:
-		return model.KindConfigMap
-	}
-	panic(fmt.Sprintf("source/file: no kind for %T", v)) // kube.Convert grew a type
-}
