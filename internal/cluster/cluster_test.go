@@ -207,6 +207,7 @@ func TestLife(t *testing.T) {
 
 	m.part("control plane", func(m *machine) { checkControlPlane(m, name) })
 	m.part("pods", func(m *machine) { checkPods(m, name) })
+	m.part("images", func(m *machine) { checkImages(m, name) })
 	m.part("fence", func(m *machine) { checkFence(m, name) })
 	m.part("up again changes nothing", func(m *machine) {
 		pid := m.status(name).Nodes[0].PID
