@@ -90,7 +90,7 @@ func listenAddrs(s string) ([]netip.AddrPort, error) {
 
 // upstreamServers are those of the flag, else those of resolv.conf. A missing
 // file means none.
-func upstreamServers(flag, resolvConf string) ([]netip.AddrPort, error) {
+func upstreamServers(flag, resolvConf string) ([]forward.Server, error) {
 	if flag != "" {
 		return forward.ParseServers(flag)
 	}

@@ -31,7 +31,7 @@ type DNSOptions struct {
 	Rest      *rest.Config
 	Manifests []string // files and directories to read instead of watching Rest's API server
 	Listen    []netip.AddrPort
-	Upstreams []netip.AddrPort // for names that are not the cluster's; those that are this server itself are left out
+	Upstreams []forward.Server // for names that are not the cluster's; those that are this server itself are left out
 	Stubs     []forward.Stub   // domains that are asked elsewhere
 	TTL       uint32           // of cluster names
 	Health    string           // address of /livez, /readyz and /metrics; "": none
@@ -150,7 +150,7 @@ func feedZone(ctx context.Context, store *state.Store, x *index.Index, log *slog
 
 // withoutSelf drops upstreams that are this server: a question sent there
 // would come back for ever.
-func withoutSelf(o DNSOptions) (upstreams []netip.AddrPort, stubs []forward.Stub, err error) {
+func withoutSelf(o DNSOptions) (upstreams []forward.Server, stubs []forward.Stub, err error) {
 	ifaces, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil, nil, fmt.Errorf("list this machine's addresses: %w", err)
@@ -161,9 +161,9 @@ func withoutSelf(o DNSOptions) (upstreams []netip.AddrPort, stubs []forward.Stub
 			local = append(local, p.Addr())
 		}
 	}
-	filter := func(servers []netip.AddrPort) []netip.AddrPort {
+	filter := func(servers []forward.Server) []forward.Server {
 		for _, listen := range o.Listen {
-			var self []netip.AddrPort
+			var self []forward.Server
 			servers, self = forward.Own(servers, listen, addrList(o.Config.DNSIP), local)
 			for _, s := range self {
 				o.Log.Warn("upstream left out: it is this server itself", "upstream", s,

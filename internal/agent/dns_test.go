@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/fairway-net/fairway/internal/config"
+	"github.com/fairway-net/fairway/internal/dns/forward"
 )
 
 const dnsManifest = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: ns}\nspec: {clusterIP: %s}\n"
@@ -76,7 +77,7 @@ func TestRunDNS(t *testing.T) {
 	go func() {
 		ended <- RunDNS(ctx, DNSOptions{
 			Config: config.Config{ClusterDomain: "cluster.local"}, Manifests: []string{path}, TTL: 5,
-			Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}, Upstreams: []netip.AddrPort{netip.MustParseAddrPort(listen)},
+			Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}, Upstreams: []forward.Server{{Addr: netip.MustParseAddrPort(listen)}},
 			Health: health, LameDuck: lameDuck, Log: slog.New(slog.DiscardHandler),
 		})
 	}()

@@ -93,7 +93,7 @@ func TestAnswers(t *testing.T) {
 	upstream := outsideWorld(t)
 	// The clock stands still, or the TTLs of cached answers would depend on the machine.
 	now := time.Now()
-	fwd, err := forward.New(forward.Options{Upstreams: []netip.AddrPort{upstream.addr}, Log: quiet(), Now: func() time.Time { return now }})
+	fwd, err := forward.New(forward.Options{Upstreams: []forward.Server{{Addr: upstream.addr}}, Log: quiet(), Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

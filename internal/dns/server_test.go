@@ -21,7 +21,11 @@ import (
 )
 
 func forwarder(servers ...netip.AddrPort) *forward.Forwarder {
-	f, err := forward.New(forward.Options{Upstreams: servers, Log: quiet()})
+	var upstreams []forward.Server
+	for _, a := range servers {
+		upstreams = append(upstreams, forward.Server{Addr: a})
+	}
+	f, err := forward.New(forward.Options{Upstreams: upstreams, Log: quiet()})
 	if err != nil {
 		panic(err)
 	}
@@ -460,7 +464,7 @@ func TestLoop(t *testing.T) {
 	a, b := free(), free()
 	var fwds []*forward.Forwarder
 	for at, to := range map[netip.AddrPort]netip.AddrPort{a: b, b: a} {
-		f, err := forward.New(forward.Options{Upstreams: []netip.AddrPort{to}, Timeout: 300 * time.Millisecond, Log: quiet()})
+		f, err := forward.New(forward.Options{Upstreams: []forward.Server{{Addr: to}}, Timeout: 300 * time.Millisecond, Log: quiet()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,10 +2,10 @@ package forward
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,13 +16,14 @@ import (
 
 // Options of a Forwarder. Zero values mean the defaults given.
 type Options struct {
-	Upstreams []netip.AddrPort // asked in this order, as a resolver reads resolv.conf; none: every name fails at once
-	Stubs     []Stub           // domains that have servers of their own
-	Timeout   time.Duration    // of one upstream; 2 s
-	Total     time.Duration    // of a question; 5 s
-	InFlight  int              // questions under way; 1024
-	Entries   int              // of the cache; 10,000
-	Bytes     int              // of the cache; 16 MiB
+	Upstreams []Server       // asked in this order, as a resolver reads resolv.conf; none: every name fails at once
+	Stubs     []Stub         // domains that have servers of their own
+	Timeout   time.Duration  // of one upstream; 2 s
+	Total     time.Duration  // of a question; 5 s
+	InFlight  int            // questions under way; 1024
+	Entries   int            // of the cache; 10,000
+	Bytes     int            // of the cache; 16 MiB
+	Roots     *x509.CertPool // who may sign certificates of servers over TLS; the system's
 	Log       *slog.Logger
 	Now       func() time.Time // the clock; time.Now
 }
@@ -31,7 +32,7 @@ type Options struct {
 // several that a name is in, the longest counts.
 type Stub struct {
 	Domain  string // without a final dot
-	Servers []netip.AddrPort
+	Servers []Server
 }
 
 // Errors of Resolve. All of them are SERVFAIL to the client.
@@ -103,14 +104,18 @@ func New(o Options) (*Forwarder, error) {
 	return f, nil
 }
 
-// server returns the upstream at a: one that serves several domains has one health.
-func (f *Forwarder) server(a netip.AddrPort) *upstream {
+// server returns the upstream s: one that serves several domains has one health.
+func (f *Forwarder) server(s Server) *upstream {
 	for _, u := range f.all {
-		if u.addr == a {
+		if u.Server == s {
 			return u
 		}
 	}
-	f.all = append(f.all, &upstream{addr: a})
+	u := &upstream{Server: s}
+	if s.TLS != "" {
+		u.secure = newSecure(s.TLS, f.o.Roots)
+	}
+	f.all = append(f.all, u)
 	return f.all[len(f.all)-1]
 }
 
@@ -296,7 +301,7 @@ func (f *Forwarder) ask(ctx context.Context, q question) (*Answer, error) {
 		was := u.up()
 		u.report(e, f.o.Now())
 		if now := u.up(); now != was {
-			f.o.Log.Info("upstream changed", "upstream", u.addr, "up", now, "err", e)
+			f.o.Log.Info("upstream changed", "upstream", u.Server, "up", now, "err", e)
 		}
 		if e != nil {
 			f.stats.Failed.Add(1)
@@ -339,10 +344,10 @@ func (f *Forwarder) Stats() *Stats { return &f.stats }
 func (f *Forwarder) CacheLen() int { return f.cache.len() }
 
 // Health lists the upstreams and whether they answer.
-func (f *Forwarder) Health() map[netip.AddrPort]bool {
-	out := map[netip.AddrPort]bool{}
+func (f *Forwarder) Health() map[Server]bool {
+	out := map[Server]bool{}
 	for _, u := range f.all {
-		out[u.addr] = u.up()
+		out[u.Server] = u.up()
 	}
 	return out
 }

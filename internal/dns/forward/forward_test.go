@@ -20,7 +20,7 @@ import (
 // fake is an upstream whose replies a test writes: f returns the messages to
 // send for one query, in order.
 type fake struct {
-	addr  netip.AddrPort
+	addr  Server
 	asked atomic.Int64
 	tcp   atomic.Int64
 }
@@ -35,7 +35,7 @@ func serve(t *testing.T, f func(q *mdns.Msg, tcp bool) []*mdns.Msg) *fake {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &fake{addr: l.Addr().(*net.TCPAddr).AddrPort()}
+	u := &fake{addr: Server{Addr: l.Addr().(*net.TCPAddr).AddrPort()}}
 	h := mdns.HandlerFunc(func(w mdns.ResponseWriter, q *mdns.Msg) {
 		_, tcp := w.RemoteAddr().(*net.TCPAddr)
 		u.asked.Add(1)
@@ -144,7 +144,7 @@ func TestCacheDecaysAndExpires(t *testing.T) {
 		return []*mdns.Msg{answer(q, "a.test. 10 IN A 192.0.2.1", "a.test. 20 IN A 192.0.2.2")}
 	})
 	var c clock
-	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, &c, Options{Upstreams: []Server{u.addr}})
 	for _, step := range []struct {
 		after time.Duration
 		asked int64
@@ -176,7 +176,7 @@ func TestNegative(t *testing.T) {
 		return []*mdns.Msg{m}
 	})
 	var c clock
-	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, &c, Options{Upstreams: []Server{u.addr}})
 	for _, row := range []struct {
 		name string
 		kept time.Duration
@@ -184,12 +184,12 @@ func TestNegative(t *testing.T) {
 		before := u.asked.Load()
 		resolve(t, f, row.name)
 		if row.kept > 0 {
-			c.forward(row.kept - 1)
+			c.forward(row.kept - row.kept/10 - 1) // after that it may be refreshed
 			if r, err := resolve(t, f, row.name); err != nil || r.Rcode != mdns.RcodeNameError || u.asked.Load() != before+1 {
 				t.Errorf("%s: asked again before %v", row.name, row.kept)
 			}
 		}
-		c.forward(1)
+		c.forward(row.kept/10 + 1)
 		if resolve(t, f, row.name); u.asked.Load() != before+2 {
 			t.Errorf("%s: not asked again after %v", row.name, row.kept)
 		}
@@ -202,7 +202,7 @@ func TestOneQuestionAtATime(t *testing.T) {
 		<-release
 		return []*mdns.Msg{answer(q, "a.test. 10 IN A 192.0.2.1")}
 	})
-	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, nil, Options{Upstreams: []Server{u.addr}})
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
@@ -236,7 +236,7 @@ func TestSpoofedAnswersAreIgnored(t *testing.T) {
 		query.Response = false
 		return []*mdns.Msg{id, name, kind, query, answer(q, "a.test. 10 IN A 192.0.2.1")}
 	})
-	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, nil, Options{Upstreams: []Server{u.addr}})
 	r, err := resolve(t, f, "a.test.")
 	want(t, r, err, mdns.RcodeSuccess, "a.test. 10 IN A 192.0.2.1")
 }
@@ -249,7 +249,7 @@ func TestTruncatedIsAskedOverTCP(t *testing.T) {
 		}
 		return []*mdns.Msg{m}
 	})
-	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, nil, Options{Upstreams: []Server{u.addr}})
 	r, err := resolve(t, f, "a.test.")
 	want(t, r, err, mdns.RcodeSuccess, "a.test. 10 IN A 192.0.2.1")
 	if u.tcp.Load() != 1 {
@@ -266,7 +266,7 @@ func TestServerFromBeforeEDNS(t *testing.T) {
 		}
 		return []*mdns.Msg{answer(q, "a.test. 10 IN A 192.0.2.1")}
 	})
-	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, nil, Options{Upstreams: []Server{u.addr}})
 	r, err := resolve(t, f, "a.test.")
 	want(t, r, err, mdns.RcodeSuccess, "a.test. 10 IN A 192.0.2.1")
 }
@@ -291,7 +291,7 @@ func TestFailover(t *testing.T) {
 		return []*mdns.Msg{answer(q, q.Question[0].Name+" 10 IN A 192.0.2.2")}
 	})
 	var c clock
-	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{first.addr, refuses.addr, last.addr}, Timeout: 100 * time.Millisecond})
+	f := forwarder(t, &c, Options{Upstreams: []Server{first.addr, refuses.addr, last.addr}, Timeout: 100 * time.Millisecond})
 	for i, name := range []string{"a.test.", "b.test.", "c.test.", "d.test."} {
 		start := time.Now()
 		r, err := resolve(t, f, name)
@@ -314,11 +314,11 @@ func TestNoUpstreamFailsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed := l.LocalAddr().(*net.UDPAddr).AddrPort()
+	closed := Server{Addr: l.LocalAddr().(*net.UDPAddr).AddrPort()}
 	l.Close()
 	for what, f := range map[string]*Forwarder{
 		"none configured": forwarder(t, nil, Options{}),
-		"port closed":     forwarder(t, nil, Options{Upstreams: []netip.AddrPort{closed}}),
+		"port closed":     forwarder(t, nil, Options{Upstreams: []Server{closed}}),
 	} {
 		start := time.Now()
 		r, err := resolve(t, f, "a.test.")
@@ -338,7 +338,7 @@ func TestStale(t *testing.T) {
 		return []*mdns.Msg{answer(q, "a.test. 10 IN A 192.0.2.1")}
 	})
 	var c clock
-	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{u.addr}, Timeout: 50 * time.Millisecond})
+	f := forwarder(t, &c, Options{Upstreams: []Server{u.addr}, Timeout: 50 * time.Millisecond})
 	r, err := resolve(t, f, "a.test.")
 	want(t, r, err, mdns.RcodeSuccess, "a.test. 10 IN A 192.0.2.1")
 	mute.Store(true)
@@ -359,7 +359,7 @@ func TestBounds(t *testing.T) {
 		<-release
 		return []*mdns.Msg{answer(q, q.Question[0].Name+" 60 IN A 192.0.2.1")}
 	})
-	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{u.addr}, InFlight: 1})
+	f := forwarder(t, nil, Options{Upstreams: []Server{u.addr}, InFlight: 1})
 	c, err := f.start([]byte("\x01a\x00xxx"), question{name: []byte("\x01a\x00"), rrtype: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -403,7 +403,7 @@ func TestServers(t *testing.T) {
 			t.Errorf("%s: %v %v", s, a, err)
 		}
 	}
-	servers := []netip.AddrPort{}
+	servers := []Server{}
 	for _, s := range []string{"127.0.0.53", "10.96.0.10", "10.1.1.1", "192.0.2.1", "127.0.0.1:5353"} {
 		a, _ := ParseServer(s)
 		servers = append(servers, a)
@@ -421,8 +421,8 @@ func TestStubs(t *testing.T) {
 		return serve(t, func(q *mdns.Msg, _ bool) []*mdns.Msg { return []*mdns.Msg{answer(q, q.Question[0].Name+" 10 IN A "+a)} })
 	}
 	root, corp, deep := says("192.0.2.1"), says("192.0.2.2"), says("192.0.2.3")
-	f := forwarder(t, nil, Options{Upstreams: []netip.AddrPort{root.addr}, Stubs: []Stub{
-		{"corp.example", []netip.AddrPort{corp.addr}}, {"Deep.corp.example.", []netip.AddrPort{deep.addr}}, {"dark.example", nil}}})
+	f := forwarder(t, nil, Options{Upstreams: []Server{root.addr}, Stubs: []Stub{
+		{"corp.example", []Server{corp.addr}}, {"Deep.corp.example.", []Server{deep.addr}}, {"dark.example", nil}}})
 	for name, a := range map[string]string{
 		"example.": "192.0.2.1", "notcorp.example.": "192.0.2.1", "corp.example.": "192.0.2.2", "a.b.corp.example.": "192.0.2.2",
 		"deep.corp.example.": "192.0.2.3", "a.DEEP.corp.example.": "192.0.2.3", "xdeep.corp.example.": "192.0.2.2",
@@ -445,7 +445,7 @@ func TestStubs(t *testing.T) {
 func TestRefresh(t *testing.T) {
 	u := serve(t, func(q *mdns.Msg, _ bool) []*mdns.Msg { return []*mdns.Msg{answer(q, "a.test. 100 IN A 192.0.2.1")} })
 	var c clock
-	f := forwarder(t, &c, Options{Upstreams: []netip.AddrPort{u.addr}})
+	f := forwarder(t, &c, Options{Upstreams: []Server{u.addr}})
 	resolve(t, f, "a.test.")
 	c.forward(89 * time.Second)
 	resolve(t, f, "a.test.")

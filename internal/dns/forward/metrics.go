@@ -34,6 +34,6 @@ func (f *Forwarder) WriteMetrics(w io.Writer) {
 		if u.up() {
 			up = 1
 		}
-		fmt.Fprintf(w, "fairway_dns_upstream_up{server=%q} %d\n", u.addr, up)
+		fmt.Fprintf(w, "fairway_dns_upstream_up{server=%q} %d\n", u.Server.String(), up)
 	}
 }

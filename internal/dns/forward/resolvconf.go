@@ -9,8 +9,8 @@ import (
 )
 
 // ParseResolvConf returns the name servers of a resolv.conf, in order.
-func ParseResolvConf(r io.Reader) ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
+func ParseResolvConf(r io.Reader) ([]Server, error) {
+	var out []Server
 	sc := bufio.NewScanner(r)
 	for line := 1; sc.Scan(); line++ {
 		fields := strings.Fields(sc.Text())
@@ -21,42 +21,17 @@ func ParseResolvConf(r io.Reader) ([]netip.AddrPort, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d: nameserver %q: not an address", line, fields[1])
 		}
-		out = append(out, netip.AddrPortFrom(a, 53))
+		out = append(out, Server{Addr: netip.AddrPortFrom(a, 53)})
 	}
 	return out, sc.Err()
-}
-
-// ParseServer parses "ADDRESS" or "ADDRESS:PORT".
-func ParseServer(s string) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return netip.AddrPortFrom(a, 53), nil
-	}
-	ap, err := netip.ParseAddrPort(s)
-	if err != nil {
-		return ap, fmt.Errorf("server %q: want an address, or ADDRESS:PORT", s)
-	}
-	return ap, nil
-}
-
-// ParseServers parses a list of servers separated by commas.
-func ParseServers(s string) ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
-	for _, f := range strings.Split(s, ",") {
-		a, err := ParseServer(strings.TrimSpace(f))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, a)
-	}
-	return out, nil
 }
 
 // Own splits servers into those to ask and those that are this server itself:
 // a question sent there would come back. listen is where the server listens,
 // vips are the addresses of its Service, local are the machine's addresses.
-func Own(servers []netip.AddrPort, listen netip.AddrPort, vips, local []netip.Addr) (ask, self []netip.AddrPort) {
+func Own(servers []Server, listen netip.AddrPort, vips, local []netip.Addr) (ask, self []Server) {
 	for _, s := range servers {
-		if isSelf(s, listen, vips, local) {
+		if isSelf(s.Addr, listen, vips, local) {
 			self = append(self, s)
 		} else {
 			ask = append(ask, s)

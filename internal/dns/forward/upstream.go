@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -26,7 +25,8 @@ const (
 // upstream is one server with its health. A server that is down is tried again
 // by one live question after each back-off.
 type upstream struct {
-	addr netip.AddrPort
+	Server
+	secure *secure // nil: over UDP and TCP
 
 	mu       sync.Mutex
 	failures int
@@ -107,8 +107,11 @@ func (q question) pack(b []byte, id uint16, edns bool) []byte {
 	return b
 }
 
-// exchange asks u over UDP, and over TCP if the answer is truncated.
+// exchange asks u over TLS, or over UDP, and over TCP if the answer is truncated.
 func (u *upstream) exchange(ctx context.Context, q question) (wire.Message, error) {
+	if u.secure != nil {
+		return u.askTLS(ctx, q)
+	}
 	m, err := u.ask(ctx, "udp", q, true)
 	if err == nil && m.Rcode == wire.FormErr {
 		// RFC 6891, section 7: a server from before EDNS.
@@ -123,7 +126,7 @@ func (u *upstream) exchange(ctx context.Context, q question) (wire.Message, erro
 // ask uses a socket of its own, and so a source port that nobody can guess.
 func (u *upstream) ask(ctx context.Context, network string, q question, edns bool) (wire.Message, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, u.addr.String())
+	conn, err := d.DialContext(ctx, network, u.Addr.String())
 	if err != nil {
 		return wire.Message{}, err
 	}
