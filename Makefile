@@ -62,8 +62,8 @@ test: deps build ## Run every test (those that need root are run as root)
 
 lint: ## Check form: gofmt, vet
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "run gofmt on:" $$bad; exit 1; }
-	$(GO) vet ./...
-	for module in kube tools bench; do (cd $$module && $(GO) vet ./...) || exit 1; done
+	$(GO) vet -trimpath ./...
+	for module in tools bench; do (cd $$module && $(GO) vet -trimpath ./...) || exit 1; done
 
 generate: ## Regenerate what is generated
 	$(GO) generate ./...
