@@ -518,6 +518,7 @@ func TestEgress(t *testing.T) {
 	if out, err := m.try("fairway", "node", "exec", "--name", name, "node1", "--", "bash", "-c", "exec 3<>/dev/tcp/198.19.0.99/80"); err == nil {
 		t.Errorf("an unknown Service address leads somewhere: %s", out)
 	}
+	checkMirror(m, name)
 	m.run("fairway", "down", "--name", name)
 	if after := m.traces(); !slices.Equal(before, after) {
 		t.Errorf("down left or took something; before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
