@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* The node's uplink (TCX).
  *
- *   from_net  1. ARP for an address that this node announces: answered here
+ *   from_net  1. ARP and NDP for an address that this node announces: answered
  *             2. a packet of a known flow: rewritten
  *             3. the first packet to a Service: a backend is chosen, the flow
  *                recorded. A backend on this node sees the client's address and
@@ -16,6 +16,7 @@
 #include "lib/arp.h"
 #include "lib/lb.h"
 #include "lib/nat.h"
+#include "lib/ndp.h"
 #include "lib/reject.h"
 
 /* An ICMP error about a flow that was rewritten here goes to the flow's real
@@ -105,7 +106,7 @@ int from_net(struct __sk_buff *skb)
 	if (!is_ip(skb) || parse(skb, &p))
 		return TCX_PASS; /* what cannot be read cannot belong to a Service */
 	if (p.kind == KIND_NEIGHBOUR)
-		return TCX_PASS;
+		return answer_ndp(skb, &p);
 	if (p.kind == KIND_ICMP_ERROR)
 		return related(skb, &p, true);
 	struct conn *c = find(&p.t, SCOPE_NODE);

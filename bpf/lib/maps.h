@@ -39,6 +39,7 @@ LPM(nets, struct prefix_key, __u32, 65536);
 HASH(vips, struct addr, struct vip, 16384);
 MAP(node, BPF_MAP_TYPE_ARRAY, __u32, struct node, 1, 0);
 MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, NUM_DROPS, 0);
+MAP(refusals, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, 1, 0); /* see may_answer */
 
 /* Pods and policy */
 HASH(endpoints, __u32, struct endpoint, 4096);

@@ -40,6 +40,16 @@ static __always_inline __u16 fold(__s64 sum)
 	return ~s;
 }
 
+/* The checksum of an ICMPv6 message: over a pseudo-header too (RFC 8200 section
+ * 8.1), of which addrs are the first 32 bytes. */
+static __always_inline __u16 sum6(void *addrs, void *message, __u32 len)
+{
+	__be32 pseudo[2] = {bpf_htonl(len), bpf_htonl(PROTO_ICMP6)};
+	__s64 sum = bpf_csum_diff(NULL, 0, addrs, 32, 0);
+	sum = bpf_csum_diff(NULL, 0, pseudo, sizeof(pseudo), sum);
+	return fold(bpf_csum_diff(NULL, 0, message, len, sum));
+}
+
 static __always_inline void swap_macs(__u8 *eth)
 {
 	__u8 mac[6];
@@ -85,10 +95,7 @@ __global int reject6(struct __sk_buff *skb, const struct pkt *p)
 			       .src = p->t.dst, .dst = p->t.src};
 	a.type = 1;
 	a.code = 4;
-	__be32 pseudo[2] = {bpf_htonl(ICMP_LEN + QUOTE6), bpf_htonl(PROTO_ICMP6)};
-	__s64 sum = bpf_csum_diff(NULL, 0, &a.ip.src, 32, 0);
-	sum = bpf_csum_diff(NULL, 0, pseudo, sizeof(pseudo), sum);
-	a.csum = fold(bpf_csum_diff(NULL, 0, &a.type, ICMP_LEN + QUOTE6, sum));
+	a.csum = sum6(&a.ip.src, &a.type, ICMP_LEN + QUOTE6);
 	if (resize(skb, QUOTE6, 40 + ICMP_LEN) || bpf_skb_store_bytes(skb, 0, &a, sizeof(a), 0))
 		return TCX_DROP;
 	return bpf_redirect(skb->ifindex, 0);
@@ -118,12 +125,32 @@ __global int reset(struct __sk_buff *skb, struct pkt *p)
 	return bpf_redirect(skb->ifindex, 0);
 }
 
+enum { REFUSALS_EACH = 1000000, REFUSALS_BURST = 200 }; /* one per ms and CPU, as many at once as a burst of clients may be */
+
+/* Whether one more refusal may be sent: answers cost more than drops do, and may
+ * go to somebody whose address was forged. The map holds the time at which
+ * everything sent so far would have been due (the generic cell rate algorithm). */
+static __always_inline bool may_answer(void)
+{
+	__u32 zero = 0;
+	__u64 now = bpf_ktime_get_coarse_ns(), *due = bpf_map_lookup_elem(&refusals, &zero);
+	if (!due)
+		return false;
+	__u64 from = *due > now ? *due : now;
+	if (from - now > (__u64)REFUSALS_EACH * REFUSALS_BURST)
+		return false;
+	*due = from + REFUSALS_EACH;
+	return true;
+}
+
 /* refuse drops a packet to a Service for reason and lets the client know, if
  * the reason is that nobody is there. */
 static __always_inline int refuse(struct __sk_buff *skb, struct pkt *p, __u32 reason)
 {
 	int verdict = drop(reason);
 	if ((reason != DROP_NO_ENDPOINTS && reason != DROP_UNKNOWN_PORT) || p->kind != KIND_PLAIN || p->later_frag)
+		return verdict;
+	if (!may_answer())
 		return verdict;
 	if (opens(p))
 		return reset(skb, p);

@@ -38,6 +38,7 @@ type Datapath struct {
 	held     *appliedPolicy                // what it holds on to
 	links    *links
 	filters  *filters
+	groups   *groups
 
 	flows atomic.Int64 // in the connection table after the last Sweep
 }
@@ -143,6 +144,9 @@ func (d *Datapath) Close() error {
 	}
 	if d.filters != nil {
 		d.filters.close()
+	}
+	if d.groups != nil {
+		d.groups.close()
 	}
 	return d.objs.Close()
 }

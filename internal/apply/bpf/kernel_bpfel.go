@@ -198,6 +198,7 @@ const (
 	kernelMapNets          = "nets"
 	kernelMapNode          = "node"
 	kernelMapRanges        = "ranges"
+	kernelMapRefusals      = "refusals"
 	kernelMapSelf          = "self"
 	kernelMapSlots         = "slots"
 	kernelMapSockPeer      = "sock_peer"
@@ -297,6 +298,7 @@ type kernelMapSpecs struct {
 	Nets       *ebpf.MapSpec `ebpf:"nets"`
 	Node       *ebpf.MapSpec `ebpf:"node"`
 	Ranges     *ebpf.MapSpec `ebpf:"ranges"`
+	Refusals   *ebpf.MapSpec `ebpf:"refusals"`
 	Self       *ebpf.MapSpec `ebpf:"self"`
 	Slots      *ebpf.MapSpec `ebpf:"slots"`
 	SockPeer   *ebpf.MapSpec `ebpf:"sock_peer"`
@@ -346,6 +348,7 @@ type kernelMaps struct {
 	Nets       *ebpf.Map `ebpf:"nets"`
 	Node       *ebpf.Map `ebpf:"node"`
 	Ranges     *ebpf.Map `ebpf:"ranges"`
+	Refusals   *ebpf.Map `ebpf:"refusals"`
 	Self       *ebpf.Map `ebpf:"self"`
 	Slots      *ebpf.Map `ebpf:"slots"`
 	SockPeer   *ebpf.Map `ebpf:"sock_peer"`
@@ -368,6 +371,7 @@ func (m *kernelMaps) Close() error {
 		m.Nets,
 		m.Node,
 		m.Ranges,
+		m.Refusals,
 		m.Self,
 		m.Slots,
 		m.SockPeer,

@@ -135,6 +135,9 @@ func (d *Datapath) attach() error {
 	if d.filters, err = newFilters(d.layout); err != nil {
 		return err
 	}
+	if d.groups, err = newGroups(); err != nil {
+		return err
+	}
 	if err := d.attachUplink(); err != nil {
 		return err
 	}

@@ -2,10 +2,15 @@ package bpf
 
 import (
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 func nodePort(name, clusterIP string) *model.Service {
@@ -56,30 +61,94 @@ func TestHostNetworkBackend(t *testing.T) {
 }
 
 // The address of a LoadBalancer belongs to no interface: the node that announces
-// it answers ARP in BPF.
+// it answers ARP and NDP in BPF.
 func TestLoadBalancer(t *testing.T) {
+	for name, c := range map[string]struct {
+		vip     string
+		service string
+		family  int
+	}{"IPv4": {"198.51.100.100", "10.96.0.1", 0}, "IPv6": {"2001:db8::100", "fd00:96::1", 1}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			vip := netip.MustParseAddr(c.vip)
+			at := netip.AddrPortFrom(vip, 80).String()
+			svc := web("web", c.service)
+			svc.LoadBalancer = []model.LoadBalancerIngress{{IP: vip}}
+			w.set(svc, w.a1.IPs[c.family], w.b1.IPs[c.family])
+			if _, err := w.client.AskWithin(nil, "tcp", at, 300*time.Millisecond); err == nil {
+				t.Fatal("an address that nobody announces answers")
+			}
+			w.must(w.node1.Do(func() error { return w.node1.dp.ApplyVIPs(t.Context(), []netip.Addr{vip}) }))
+			seen := map[string]bool{}
+			for range 20 {
+				seen[w.ask(w.client.NS, nil, "tcp", at).Server] = true
+			}
+			if !seen["a1"] || !seen["b1"] {
+				t.Errorf("answers came from %v, want both", seen)
+			}
+			// The announcement moves: neighbours are told.
+			w.must(w.node1.Do(func() error { return w.node1.dp.ApplyVIPs(t.Context(), nil) }))
+			w.must(w.node2.Do(func() error { return w.node2.dp.ApplyVIPs(t.Context(), []netip.Addr{vip}) }))
+			w.set(svc, w.b1.IPs[c.family])
+			if a := w.ask(w.client.NS, nil, "tcp", at); a.Client.Addr() != w.client.Addrs[c.family] {
+				t.Errorf("after the move: %+v, want the client's own address at a local backend", a)
+			}
+		})
+	}
+}
+
+// The device lets questions for announced addresses in, and those only.
+func TestAnnouncedAddressIsListenedFor(t *testing.T) {
 	w := newWorld(t)
-	vip := netip.MustParseAddr("198.51.100.100")
-	svc := web("web", "10.96.0.1")
-	svc.LoadBalancer = []model.LoadBalancerIngress{{IP: vip}}
-	w.set(svc, w.a1.IPs[0], w.b1.IPs[0])
-	if _, err := w.client.AskWithin(nil, "tcp", "198.51.100.100:80", 300*time.Millisecond); err == nil {
-		t.Fatal("an address that nobody announces answers")
+	member := func() bool {
+		var text []byte
+		w.must(w.node1.Do(func() (err error) { text, err = os.ReadFile("/proc/thread-self/net/igmp6"); return err }))
+		return strings.Contains(string(text), "ff0200000000000000000001ff010203")
 	}
+	apply := func(vips ...netip.Addr) {
+		w.must(w.node1.Do(func() error { return w.node1.dp.ApplyVIPs(t.Context(), vips) }))
+	}
+	for _, want := range []bool{true, false, true} {
+		if apply(); want {
+			apply(netip.MustParseAddr("2001:db8::101:203"), netip.MustParseAddr("2001:db8:1::101:203"))
+		}
+		if got := member(); got != want {
+			t.Errorf("listens: %t, want %t", got, want)
+		}
+	}
+}
+
+// Whoever wants to use an announced IPv6 address hears that it is taken.
+func TestAnnouncedAddressIsDefended(t *testing.T) {
+	w := newWorld(t)
+	vip := netip.MustParseAddr("2001:db8::100")
 	w.must(w.node1.Do(func() error { return w.node1.dp.ApplyVIPs(t.Context(), []netip.Addr{vip}) }))
-	seen := map[string]bool{}
-	for range 20 {
-		seen[w.ask(w.client.NS, nil, "tcp", "198.51.100.100:80").Server] = true
-	}
-	if !seen["a1"] || !seen["b1"] {
-		t.Errorf("answers came from %v, want both", seen)
-	}
-	// The announcement moves: neighbours are told.
-	w.must(w.node1.Do(func() error { return w.node1.dp.ApplyVIPs(t.Context(), nil) }))
-	w.must(w.node2.Do(func() error { return w.node2.dp.ApplyVIPs(t.Context(), []netip.Addr{vip}) }))
-	w.set(svc, w.b1.IPs[0])
-	if a := w.ask(w.client.NS, nil, "tcp", "198.51.100.100:80"); a.Client.Addr() != w.client.Addrs[0] {
-		t.Errorf("after the move: %+v, want the client's own address at a local backend", a)
+	w.client.Sysctl("ipv6/conf/all/accept_dad", "1")
+	w.client.Sysctl("ipv6/conf/eth0/accept_dad", "1")
+	w.client.Sysctl("ipv6/conf/eth0/dad_transmits", "1")
+	for addr, taken := range map[string]bool{"2001:db8::100/64": true, "2001:db8::101/64": false} {
+		a := testkit.Addr(t, addr)
+		a.Flags = 0
+		w.must(w.client.Link.AddrAdd(w.client.Uplink, a))
+		state := func() int {
+			all, err := w.client.Link.AddrList(w.client.Uplink, unix.AF_INET6)
+			w.must(err)
+			for _, x := range all {
+				if x.IP.Equal(a.IP) {
+					return x.Flags
+				}
+			}
+			t.Fatalf("%s is not there", addr)
+			return 0
+		}
+		for deadline := time.Now().Add(10 * time.Second); state()&unix.IFA_F_TENTATIVE != 0 && state()&unix.IFA_F_DADFAILED == 0; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is still tentative", addr)
+			}
+		}
+		if got := state()&unix.IFA_F_DADFAILED != 0; got != taken {
+			t.Errorf("%s is a duplicate: %t, want %t", addr, got, taken)
+		}
 	}
 }
 

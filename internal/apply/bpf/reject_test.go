@@ -3,6 +3,11 @@ package bpf
 import (
 	"errors"
 	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,4 +49,59 @@ func TestRefusedByPackets(t *testing.T) {
 	if w.node1.dropped(DropNoEndpoints) == 0 || w.node1.dropped(DropUnknownPort) == 0 {
 		t.Error("refusals were not counted")
 	}
+}
+
+// A flood is dropped, not answered packet by packet.
+func TestRefusalsAreLimited(t *testing.T) {
+	w := newWorld(t)
+	w.set(nodePort("web", "10.96.0.1"))
+	conn, err := w.client.Dial(nil, "udp", "198.51.100.1:30080", "")
+	w.must(err)
+	defer conn.Close()
+	start := time.Now()
+	const sent = 20000
+	for done := 0; done < sent; {
+		if _, err := conn.Write([]byte("x")); err == nil { // or it tells of a refusal
+			done++
+		}
+	}
+	for deadline := start.Add(10 * time.Second); w.node1.dropped(DropNoEndpoints) < sent; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d packets were dropped", w.node1.dropped(DropNoEndpoints), sent)
+		}
+	}
+	took := time.Since(start)
+	refused := unreachables(t, w.client.NS)
+	most := runtime.NumCPU() * (202 + int(took/time.Millisecond))
+	if refused < 200 || refused > most {
+		t.Errorf("%d refusals of %d packets in %v, want 200 to %d", refused, sent, took, most)
+	}
+}
+
+// unreachables is the number of ICMP errors that a namespace has received.
+func unreachables(t *testing.T, ns *testkit.NS) int {
+	t.Helper()
+	var text []byte
+	err := ns.Do(func() (err error) { text, err = os.ReadFile("/proc/thread-self/net/snmp"); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if f[0] != "Icmp:" {
+			continue
+		}
+		if names == nil {
+			names = f
+			continue
+		}
+		n, err := strconv.Atoi(f[slices.Index(names, "InDestUnreachs")])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	t.Fatal("no ICMP counters")
+	return 0
 }
