@@ -1,24 +1,28 @@
 package proxy
 
 import (
+	"context"
 	"log/slog"
 	"time"
 )
 
 // log writes the access log record of a finished exchange.
 func (x *exchange) log(l *slog.Logger) {
-	r := x.request
+	path := x.path
+	if x.query != "" {
+		path += "?" + x.query
+	}
 	attrs := []slog.Attr{
-		slog.String("client", x.client()),
-		slog.String("method", r.Method),
-		slog.String("host", r.Host),
-		slog.String("path", r.URL.RequestURI()),
-		slog.String("proto", r.Proto),
+		slog.String("client", x.client),
+		slog.String("method", x.method),
+		slog.String("host", x.host),
+		slog.String("path", path),
+		slog.String("proto", x.proto),
 		slog.Int("status", x.writer.status),
 		slog.Int64("bytes", x.writer.bytes),
 		slog.Float64("seconds", time.Since(x.start).Seconds()),
 		slog.String("request_id", x.id),
-		slog.String("user_agent", r.UserAgent()),
+		slog.String("user_agent", x.fields.Get("User-Agent")),
 	}
 	if x.rule != nil {
 		attrs = append(attrs, slog.String("rule", x.rule.Source.String()))
@@ -29,5 +33,5 @@ func (x *exchange) log(l *slog.Logger) {
 	if x.err != nil {
 		attrs = append(attrs, slog.String("error", x.err.Error()))
 	}
-	l.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
+	l.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
 }

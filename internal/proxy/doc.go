@@ -2,11 +2,17 @@
 //
 // It decides nothing about routing: the plan says which rule a request has and
 // which endpoints a backend has, the proxy moves bytes. It talks to endpoints
-// directly, never through a ClusterIP. The files follow a request: server
-// (listeners, life cycle), tls, handler (which rule, and what it asks for in which
-// order), policy and limit (who may ask), header, forward (the exchange with a
-// backend), retry, timeout, pool and endpoint (which endpoint), respond (answers of
-// our own), accesslog, metrics, admin. Invariants:
+// directly, never through a ClusterIP. HTTP/1.1 is spoken by our own engine (package
+// h1), where one goroutine serves a client's connection, writes the request to the
+// endpoint and reads the response; HTTP/2, on either side, by net/http.
+//
+// The files follow a request: server (life cycle), listen (connections), tls, front
+// (an HTTP/1 client), handler (which rule, and what it asks for in which
+// order), policy and limit (who may ask), header, pool and endpoint (which
+// endpoint). With HTTP/1 on both sides then: relay (attempts), link (connections to
+// endpoints), pump (bodies of requests), deliver (responses). Else: adapt (from
+// front to net/http), forward, retry, timeout. Last: respond (answers of our own),
+// answer (their way to an HTTP/1 client), accesslog, metrics, admin. Invariants:
 //
 //   - Apply swaps the plan as a whole. A request keeps the rule that it began
 //     with; no connection, stream or upgraded connection is ever closed because
@@ -16,4 +22,7 @@
 //   - Bodies are always framed anew, so that a backend never sees another end of
 //     a request than we did, and a path never means more to it than to us
 //     (route.CanonicalPath).
+//
+// A request with both a length and chunks is read by its chunks, framed anew, and its
+// connection ends with it (RFC 9112, section 6.1).
 package proxy

@@ -35,7 +35,8 @@ type endpoint struct {
 	restEnd  atomic.Int64 // Unix nanoseconds until which others are preferred
 
 	mu         sync.Mutex
-	transports map[route.Protocol]*http.Transport
+	transports map[route.Protocol]*http.Transport // for what is not HTTP/1 on both sides
+	links      []link                             // for what is; the one that was used last is the last
 }
 
 // takeEndpoint returns the endpoint for an address of a Service and counts one
@@ -78,6 +79,10 @@ func (e *endpoint) closeIdle() {
 	for _, t := range e.transports {
 		t.CloseIdleConnections()
 	}
+	for _, l := range e.links {
+		_ = l.conn.Close()
+	}
+	e.links = nil
 }
 
 // How long an endpoint that refused a connection is left alone, as long as

@@ -12,13 +12,14 @@ import (
 	"sync"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/h1"
 )
 
 // proxy hands the exchange to one of the rule's backends.
 func (x *exchange) proxy(live *live) {
 	f := x.rule.Forward
 	target := pick(f.Targets)
-	if c := f.Canary; c != nil && c.Takes(x.request.Header.Get, x.cookie, int(randomBelow(uint64(c.Total)))) {
+	if c := f.Canary; c != nil && c.Takes(x.fields.Get, x.cookie, int(randomBelow(uint64(c.Total)))) {
 		target = c.Backend
 	}
 	pool := live.pools.Get(target)
@@ -31,6 +32,13 @@ func (x *exchange) proxy(live *live) {
 		x.fail(http.StatusServiceUnavailable, text)
 		return
 	}
+	if x.front != nil {
+		if pool.protocol(f) == route.HTTP1 {
+			x.front.relay(target)
+			return
+		}
+		defer x.front.adapt()()
+	}
 	if x.rule.MaxBody > 0 {
 		x.request.Body = http.MaxBytesReader(x.writer, x.request.Body, x.rule.MaxBody)
 	}
@@ -38,7 +46,7 @@ func (x *exchange) proxy(live *live) {
 		Rewrite:        x.rewrite,
 		Transport:      &retrier{exchange: x, target: target},
 		ModifyResponse: x.modifyResponse,
-		ErrorHandler:   x.answerError,
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { x.answerError(err) },
 		BufferPool:     buffers,
 		ErrorLog:       quiet,
 	}
@@ -55,10 +63,7 @@ var quiet = log.New(io.Discard, "", 0)
 
 // rewrite prepares the request for a backend; the endpoint is filled in by retrier.
 func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
-	path, query := x.forward, x.request.URL.RawQuery
-	if r := x.rule.Rewrite; r != nil {
-		path, query = r.Apply(x.match.Path, query)
-	}
+	path, query := x.outPath()
 	out := pr.Out
 	out.URL = &url.URL{Scheme: "http", Host: "endpoint", Path: path, RawQuery: query}
 	if strings.IndexByte(path, '%') >= 0 {
@@ -66,15 +71,27 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 			out.URL.Path, out.URL.RawPath = decoded, path
 		}
 	}
-	out.Host = x.request.Host
-	if f := x.rule.Forward; f.Host != "" {
-		out.Host = f.Host
-	}
+	out.Host = x.outHost()
 	dropAmbiguous(out.Header)
 	x.setForwarded(out.Header)
 	for _, h := range x.rule.Forward.Set {
 		out.Header.Set(h.Name, h.Value)
 	}
+}
+
+// outPath is the escaped path and the query for a backend.
+func (x *exchange) outPath() (path, query string) {
+	if r := x.rule.Rewrite; r != nil {
+		return r.Apply(x.match.Path, x.query)
+	}
+	return x.forward, x.query
+}
+
+func (x *exchange) outHost() string {
+	if f := x.rule.Forward; f.Host != "" {
+		return f.Host
+	}
+	return x.host
 }
 
 func (x *exchange) modifyResponse(r *http.Response) error {
@@ -98,20 +115,26 @@ var (
 	errNoEndpoint  = errors.New("no endpoint")
 	errReadTimeout = errors.New("no answer within the read timeout")
 	errSendTimeout = errors.New("request not taken within the send timeout")
+	errClientGone  = errors.New("the client went away")
+	errSlowBody    = errors.New("the client sends nothing of its body")
 )
 
 // answerError turns the failure of all attempts into a status, with nginx's choice.
-func (x *exchange) answerError(_ http.ResponseWriter, r *http.Request, err error) {
+func (x *exchange) answerError(err error) {
 	x.err = err
 	service := ""
 	if x.endpoint != nil {
 		service = x.endpoint.key.addr.String()
 	}
-	tooLarge := (*http.MaxBytesError)(nil)
+	tooLarge, malformed := (*http.MaxBytesError)(nil), (*h1.Error)(nil)
 	switch {
 	case errors.As(err, &tooLarge):
 		x.tooLarge()
-	case r.Context().Err() != nil:
+	case errors.As(err, &malformed) && x.front != nil && x.front.blames(err):
+		x.fail(malformed.Status, "the body of the request is malformed: "+malformed.Text)
+	case errors.Is(err, errSlowBody):
+		x.fail(http.StatusRequestTimeout, err.Error())
+	case errors.Is(err, errClientGone), x.request != nil && x.request.Context().Err() != nil:
 		x.writer.status = 499 // the client has gone: nobody reads an answer
 	case errors.Is(err, errNoEndpoint):
 		x.fail(http.StatusServiceUnavailable, "the Service has no endpoint any more")

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -13,10 +14,21 @@ import (
 type exchange struct {
 	server   *Server
 	listener *route.Listener
-	request  *http.Request
 	writer   *recorder
 	start    time.Time
 	id       string // X-Request-ID
+
+	// The request, wherever it comes from.
+	method, host string
+	path, query  string // as received: escaped
+	proto        string
+	length       int64 // of the body; -1: not known
+	fields       fields
+	client       string // address without its port
+	remote       netip.Addr
+
+	front   *front        // that it came to; nil: to net/http
+	request *http.Request // set for exchanges with net/http on either side
 
 	match   route.Request
 	forward string // the escaped path for a backend, if no rule rewrites it
@@ -28,17 +40,38 @@ type exchange struct {
 	err      error // why the proxy, and not a backend, answered
 }
 
-// handler is the entrance of one listener.
+// fields are the header of a request.
+type fields interface {
+	Get(name string) string
+	Values(name string) []string
+}
+
+// handler is the entrance of what net/http serves on one listener.
 type handler struct {
 	server   *Server
 	listener string
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s := h.server
+	x := &exchange{
+		server: h.server, request: r, writer: &recorder{ResponseWriter: w}, start: time.Now(),
+		method: r.Method, host: r.Host, path: r.URL.EscapedPath(), query: r.URL.RawQuery, proto: r.Proto,
+		length: r.ContentLength, fields: r.Header, client: r.RemoteAddr,
+	}
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		x.remote, x.client = from.Addr().Unmap(), from.Addr().String()
+	}
+	w.Header().Set("Server", serverName)
+	if h.server.draining.Load() {
+		w.Header().Set("Connection", "close") // over HTTP/2 this makes a GOAWAY
+	}
+	x.run(h.listener)
+}
+
+// run answers the exchange and takes note of it.
+func (x *exchange) run(listener string) {
+	s := x.server
 	s.active.Add(1)
-	rec := &recorder{ResponseWriter: w}
-	x := &exchange{server: s, request: r, writer: rec, start: time.Now()}
 	defer func() { // also when a broken response ends in a panic
 		s.active.Add(-1)
 		s.metrics.done(x)
@@ -46,32 +79,27 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.log(s.opts.AccessLog)
 		}
 	}()
-	w.Header().Set("Server", serverName)
-	if s.draining.Load() {
-		w.Header().Set("Connection", "close") // over HTTP/2 this makes a GOAWAY
-	}
 	live := s.live.Load()
 	if live.plan != nil {
-		x.listener = live.plan.Listener(h.listener)
+		x.listener = live.plan.Listener(listener)
 	}
 	if x.listener == nil {
 		x.fail(http.StatusServiceUnavailable, "the gateway is starting and does not know its routes yet")
 		return
 	}
-	x.id = requestID(r)
+	x.id = requestID(x.fields.Get("X-Request-Id"))
 	x.route(live)
 }
 
 // route finds the rule of the request and does what it says.
 func (x *exchange) route(live *live) {
-	r := x.request
-	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
-		x.fail(http.StatusMethodNotAllowed, "method "+r.Method+" is not allowed")
+	if x.method == http.MethodConnect || x.method == http.MethodTrace {
+		x.fail(http.StatusMethodNotAllowed, "method "+x.method+" is not allowed")
 		return
 	}
 	var err error
-	x.match.Host = route.CanonicalHost(r.Host)
-	x.match.Path, x.forward, err = route.CanonicalPath(r.URL.EscapedPath())
+	x.match.Host = route.CanonicalHost(x.host)
+	x.match.Path, x.forward, err = route.CanonicalPath(x.path)
 	if err != nil {
 		x.fail(http.StatusBadRequest, "the path of the request is malformed or ambiguous")
 		return
@@ -105,7 +133,7 @@ func (x *exchange) obey(live *live) {
 		// The preflight request is answered.
 	case r.Access != nil && !x.allowed(r.Access):
 		x.fail(http.StatusForbidden, "requests from your address are not allowed here")
-	case r.MaxBody > 0 && x.request.ContentLength > r.MaxBody:
+	case r.MaxBody > 0 && x.length > r.MaxBody:
 		x.tooLarge()
 	case r.Respond != nil:
 		x.fail(r.Respond.Status, r.Respond.Text)
@@ -149,7 +177,7 @@ func (x *exchange) scheme() string {
 
 // hostName is the Host header without its port.
 func (x *exchange) hostName() string {
-	host := x.request.Host
+	host := x.host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 		if strings.Contains(h, ":") {
@@ -161,17 +189,8 @@ func (x *exchange) hostName() string {
 
 // requestURI is the escaped path, with dot segments resolved, and the query.
 func (x *exchange) requestURI() string {
-	if q := x.request.URL.RawQuery; q != "" {
-		return x.forward + "?" + q
+	if x.query != "" {
+		return x.forward + "?" + x.query
 	}
 	return x.forward
-}
-
-// client is the address of the client without its port.
-func (x *exchange) client() string {
-	host, _, err := net.SplitHostPort(x.request.RemoteAddr)
-	if err != nil {
-		return x.request.RemoteAddr
-	}
-	return host
 }

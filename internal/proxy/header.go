@@ -9,9 +9,9 @@ import (
 )
 
 // requestID is the client's X-Request-ID, or a new one.
-func requestID(r *http.Request) string {
-	if id := r.Header.Get("X-Request-Id"); id != "" && len(id) <= 200 {
-		return id
+func requestID(claimed string) string {
+	if claimed != "" && len(claimed) <= 200 {
+		return claimed
 	}
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // does not fail (crypto/rand)
@@ -22,11 +22,8 @@ func requestID(r *http.Request) string {
 // gives it. What the client claims about itself in them is replaced, for nobody
 // has said that it is to be trusted; its X-Forwarded-For survives under another name.
 func (x *exchange) setForwarded(h http.Header) {
-	client, scheme := x.client(), "http"
-	if x.listener.TLS {
-		scheme = "https"
-	}
-	if claimed := x.request.Header["X-Forwarded-For"]; len(claimed) > 0 {
+	client, scheme := x.client, x.scheme()
+	if claimed := x.fields.Values("X-Forwarded-For"); len(claimed) > 0 {
 		h["X-Original-Forwarded-For"] = []string{strings.Join(claimed, ", ")}
 	} else {
 		delete(h, "X-Original-Forwarded-For")
@@ -34,7 +31,7 @@ func (x *exchange) setForwarded(h http.Header) {
 	h["X-Request-Id"] = []string{x.id}
 	h["X-Real-Ip"] = []string{client}
 	h["X-Forwarded-For"] = []string{client}
-	h["X-Forwarded-Host"] = []string{x.request.Host}
+	h["X-Forwarded-Host"] = []string{x.host}
 	h["X-Forwarded-Port"] = []string{fmt.Sprint(x.listener.Port)}
 	h["X-Forwarded-Proto"] = []string{scheme}
 	h["X-Forwarded-Scheme"] = []string{scheme}

@@ -131,9 +131,8 @@ func (l *limiters) keep(served func(model.Name) bool) {
 // limited applies the rule's limits. It returns false, having answered, if the
 // client exceeds one; done is to be called at the end of the request.
 func (x *exchange) limited(limits *route.Limits) (done func(), ok bool) {
-	from, err := netip.ParseAddrPort(x.request.RemoteAddr)
-	addr := from.Addr().Unmap()
-	if err != nil || limits.Exempts(addr) {
+	addr := x.remote
+	if !addr.IsValid() || limits.Exempts(addr) {
 		return func() {}, true
 	}
 	l := x.server.limiters.of(x.rule.Source.Ref.Name)

@@ -2,25 +2,29 @@ package proxy
 
 import (
 	"net/http"
-	"net/netip"
+	"slices"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/h1"
 )
 
 // allowed says whether the client's address may ask.
 func (x *exchange) allowed(a *route.Access) bool {
-	client, err := netip.ParseAddrPort(x.request.RemoteAddr)
-	return err == nil && a.Allows(client.Addr())
+	return x.remote.IsValid() && a.Allows(x.remote)
 }
 
 // corsHeaders are ours where a rule has CORS; a backend's are replaced.
 var corsHeaders = [...]string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Allow-Methods",
 	"Access-Control-Allow-Headers", "Access-Control-Expose-Headers", "Access-Control-Max-Age"}
 
+func ownedByCORS(name []byte) bool {
+	return slices.ContainsFunc(corsHeaders[:], func(ours string) bool { return h1.SameName(name, ours) })
+}
+
 // cors puts the headers on the response, whoever makes it, and answers OPTIONS
 // itself. It returns whether it has.
 func (x *exchange) cors(c *route.CORS) bool {
-	origin := c.Allow(x.request.Header.Get("Origin"))
+	origin := c.Allow(x.fields.Get("Origin"))
 	if origin == "" {
 		return false
 	}
@@ -39,7 +43,7 @@ func (x *exchange) cors(c *route.CORS) bool {
 	}
 	h.Set("Access-Control-Max-Age", c.MaxAge)
 	x.ownsCORS = true
-	if x.request.Method != http.MethodOptions {
+	if x.method != http.MethodOptions {
 		return false
 	}
 	h.Set("Content-Type", "text/plain charset=UTF-8")
@@ -77,7 +81,8 @@ func (x *exchange) stickyToken(a *route.Affinity) string {
 }
 
 func (x *exchange) cookie(name string) string {
-	c, err := x.request.Cookie(name)
+	r := http.Request{Header: http.Header{"Cookie": x.fields.Values("Cookie")}}
+	c, err := r.Cookie(name)
 	if err != nil {
 		return ""
 	}

@@ -23,13 +23,13 @@ func (x *exchange) fail(status int, text string) {
 	body := fmt.Sprintf("%d %s\n%s\n", status, http.StatusText(status), text)
 	h.Set("Content-Length", fmt.Sprint(len(body)))
 	x.writer.WriteHeader(status)
-	if x.request.Method != http.MethodHead {
+	if x.method != http.MethodHead {
 		_, _ = io.WriteString(x.writer, body)
 	}
 }
 
 func (x *exchange) notFound(host *route.Host) {
-	name := printable(x.request.Host)
+	name := printable(x.host)
 	if host.Pattern == "" && len(host.Rules) == 0 {
 		x.fail(http.StatusNotFound, fmt.Sprintf("no Ingress has a rule for host %s", name))
 		return

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/h1"
 )
 
 // Options of a Server.
@@ -46,6 +47,14 @@ type Server struct {
 	mu        sync.Mutex // guards the rest
 	endpoints map[endpointKey]*endpoint
 	listeners map[string]net.Listener
+
+	h2      map[string]*handover // listener -> what speaks HTTP/2; set by Run
+	buffers h1.Buffers
+	stamp   atomic.Pointer[stamp]
+	ended   atomic.Bool // no further request
+
+	frontsMu sync.Mutex
+	fronts   map[*front]struct{}
 }
 
 // live is what requests are served with: one plan and its pools.
@@ -60,7 +69,8 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{}}
+	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{},
+		h2: map[string]*handover{}, fronts: map[*front]struct{}{}}
 	s.live.Store(&live{})
 	return s, nil
 }
@@ -124,27 +134,30 @@ func (s *Server) Addr(name string) net.Addr {
 // nil unless a listener failed.
 func (s *Server) Run(ctx context.Context) error {
 	var servers []*http.Server
-	failed := make(chan error, len(s.listeners))
+	failed := make(chan error, 2*len(s.listeners))
+	for name, l := range s.listeners {
+		s.h2[name] = newHandover(l.Addr())
+	}
 	for name, l := range s.listeners {
 		srv := s.httpServer(name)
 		servers = append(servers, srv)
 		go func() {
-			var err error
-			if srv.TLSConfig != nil {
-				err = srv.ServeTLS(l, "", "")
-			} else {
-				err = srv.Serve(l)
+			if err := srv.Serve(s.h2[name]); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve HTTP/2 on %s: %w", name, err)
 			}
-			if !errors.Is(err, http.ErrServerClosed) {
+		}()
+		go func() {
+			if err := s.accept(name, l); err != nil {
 				failed <- fmt.Errorf("serve %s: %w", name, err)
 			}
 		}()
 	}
+	sweeping, stop := context.WithCancel(context.Background())
+	defer stop()
+	go s.sweep(sweeping)
 	select {
 	case err := <-failed:
-		for _, srv := range servers {
-			srv.Close()
-		}
+		s.close(servers)
 		return err
 	case <-ctx.Done():
 	}
@@ -160,22 +173,36 @@ func (s *Server) end(servers []*http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Drain)
 	defer cancel()
 	var wg sync.WaitGroup
+	s.ended.Store(true)
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
 	for _, srv := range servers {
 		wg.Go(func() { _ = srv.Shutdown(ctx) })
 	}
-	wg.Wait()
-	for s.active.Load() > 0 && ctx.Err() == nil { // upgraded connections, which Shutdown does not know
+	for (s.rouse() > 0 || s.active.Load() > 0) && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+	wg.Wait()
 	if n := s.active.Load(); n > 0 {
 		s.opts.Log.Warn("closing exchanges that did not end in time", "count", n)
 	}
-	for _, srv := range servers {
-		srv.Close()
+	s.close(servers)
+}
+
+// close ends whatever there still is.
+func (s *Server) close(servers []*http.Server) {
+	s.ended.Store(true)
+	for _, l := range s.listeners {
+		_ = l.Close()
 	}
+	for _, srv := range servers {
+		_ = srv.Close()
+	}
+	s.cut()
 }
 
 // The limits of nginx where it has them: client_header_timeout 60 s,
@@ -187,6 +214,7 @@ const (
 	maxStreams    = 128
 )
 
+// httpServer serves HTTP/2; connections come from the front (see handover).
 func (s *Server) httpServer(name string) *http.Server {
 	srv := &http.Server{
 		Handler:           &handler{server: s, listener: name},
@@ -197,10 +225,8 @@ func (s *Server) httpServer(name string) *http.Server {
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		Protocols:         new(http.Protocols),
 	}
-	srv.Protocols.SetHTTP1(true)
 	if name == "https" {
 		srv.Protocols.SetHTTP2(true)
-		srv.TLSConfig = s.tlsConfig(name)
 	} else {
 		srv.Protocols.SetUnencryptedHTTP2(true) // by prior knowledge only; gRPC clients without TLS
 	}

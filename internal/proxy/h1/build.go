@@ -20,7 +20,13 @@ func AppendCopy(b []byte, f *Field) []byte {
 
 // AppendLength adds a Content-Length.
 func AppendLength(b []byte, n int64) []byte {
-	b = append(b, "Content-Length: "...)
+	return AppendNumber(b, "Content-Length", n)
+}
+
+// AppendNumber adds a field whose value is a number.
+func AppendNumber(b []byte, name string, n int64) []byte {
+	b = append(b, name...)
+	b = append(b, ": "...)
 	b = strconv.AppendInt(b, n, 10)
 	return append(b, "\r\n"...)
 }

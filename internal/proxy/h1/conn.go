@@ -147,11 +147,34 @@ func (c *Conn) ReadWithin(b []byte, d time.Duration) (int, error) {
 		}
 	}
 	n, err := c.Read(b)
-	if n == 0 && err == nil {
+	switch {
+	case n == 0 && err == nil:
 		err = io.ErrNoProgress
+	case err != nil:
+		c.readBy = time.Time{} // somebody else may have moved the deadline, to wake us
 	}
 	return n, err
 }
+
+// Await waits, without a buffer, up to d for something to read, and buffers it.
+func (c *Conn) Await(p *Buffers, d time.Duration) error {
+	c.Rest(p)
+	c.readBy = time.Time{}
+	if err := c.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return err
+	}
+	var one [1]byte
+	n, err := c.Read(one[:])
+	if n == 0 {
+		return err
+	}
+	c.Wake(p)
+	c.Replace(one[:])
+	return nil
+}
+
+// Rouse lets a read that waits, in another goroutine, time out at once.
+func (c *Conn) Rouse() { _ = c.SetReadDeadline(time.Unix(1, 0)) }
 
 // WriteWithin writes all of b, and gives up as ReadWithin does if nothing of it,
 // or of the part that is left, is taken.

@@ -152,8 +152,8 @@ func Is(b []byte, lower string) bool {
 	return true
 }
 
-// sameName compares names without regard to case.
-func sameName(a []byte, b string) bool {
+// SameName compares names without regard to case.
+func SameName(a []byte, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}

@@ -25,7 +25,7 @@ func (h *Head) reset() {
 // Get returns the first value of a field, "" if there is none.
 func (h *Head) Get(name string) string {
 	for i := range h.Fields {
-		if sameName(h.Fields[i].Name, name) {
+		if SameName(h.Fields[i].Name, name) {
 			return string(h.Fields[i].Value)
 		}
 	}
@@ -35,7 +35,7 @@ func (h *Head) Get(name string) string {
 // Values returns all values of a field.
 func (h *Head) Values(name string) (all []string) {
 	for i := range h.Fields {
-		if sameName(h.Fields[i].Name, name) {
+		if SameName(h.Fields[i].Name, name) {
 			all = append(all, string(h.Fields[i].Value))
 		}
 	}

@@ -1,0 +1,305 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/proxy/h1"
+)
+
+// front is a connection of a client that speaks HTTP/1. One goroutine reads a
+// request, has it answered, and reads the next; what it needs for that it keeps.
+type front struct {
+	server   *Server
+	listener string
+	conn     *h1.Conn
+	client   string
+	remote   netip.Addr
+	idle     atomic.Bool // between two requests
+
+	request  h1.Request
+	body     h1.Body // of the request
+	read     func([]byte) (int, error)
+	response h1.Response // of an endpoint
+	back     h1.Body     // of the response
+	exchange exchange
+	recorder recorder
+	answer   answer // responses of our own
+
+	closing bool // no further request
+	broken  bool // the response cannot be ended as it began
+	stolen  bool // the connection has another owner
+	stop    atomic.Bool
+	pump    *pump // of the request's body, if it did not come with the head
+}
+
+func newFront(s *Server, listener string, c net.Conn) *front {
+	f := &front{server: s, listener: listener, conn: h1.NewConn(c), client: c.RemoteAddr().String()}
+	if from, err := netip.ParseAddrPort(f.client); err == nil {
+		f.remote, f.client = from.Addr().Unmap(), from.Addr().String()
+	}
+	f.read = f.readBody
+	f.answer.front = f
+	return f
+}
+
+// How long we wait for what clients send and take; and how often a wait looks
+// around whether it still makes sense.
+const (
+	bodyTimeout   = 60 * time.Second // nginx's client_body_timeout
+	clientTimeout = 60 * time.Second // nginx's send_timeout
+	idleTick      = time.Second
+	tick          = 100 * time.Millisecond
+	handshakeTime = 10 * time.Second
+	lingerTime    = time.Second
+	lingerMost    = 1 << 30 // the time is the bound
+)
+
+// serve is the life of the connection.
+func (f *front) serve() {
+	defer f.end()
+	defer f.survive()
+	if !f.handshake() {
+		return
+	}
+	for first := true; f.next(first); first = false {
+		f.serveOne()
+		if !f.finish() {
+			return
+		}
+	}
+}
+
+// survive keeps the failure of one connection from being that of all.
+func (f *front) survive() {
+	if p := recover(); p != nil && p != http.ErrAbortHandler { // which is how ReverseProxy says that a response broke off
+		f.server.opts.Log.Error("panic in a connection", "client", f.client, "panic", p, "stack", string(debug.Stack()))
+	}
+}
+
+// handshake ends TLS, and hands HTTP/2 to net/http.
+func (f *front) handshake() bool {
+	c, ok := f.conn.Conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	_ = c.SetDeadline(time.Now().Add(handshakeTime))
+	if err := c.Handshake(); err != nil {
+		return false
+	}
+	f.conn.Unhurried()
+	if c.ConnectionState().NegotiatedProtocol == "h2" {
+		f.stolen = f.server.h2[f.listener].hand(c)
+		return false
+	}
+	return true
+}
+
+// next waits for a request and reads its head.
+func (f *front) next(first bool) bool {
+	c := f.conn
+	if len(c.Buffered()) == 0 && !f.wait(first) {
+		return false
+	}
+	for begun := time.Now(); ; {
+		n, err := f.request.Parse(c.Buffered(), true) // both: see the package doc
+		if n > 0 && err == nil {
+			c.Take(n)
+			return true
+		}
+		if err != nil && first && prefaced(c.Buffered()) {
+			f.conn.Unhurried()
+			f.stolen = f.server.h2[f.listener].hand(&prefixed{Conn: c.Conn, prefix: append([]byte(nil), c.Buffered()...)})
+			return false
+		}
+		if err == nil {
+			err = c.Fill(idleTick, maxHeader)
+		}
+		switch {
+		case err == nil:
+		case h1.IsTimeout(err):
+			if time.Since(begun) < headerTimeout {
+				continue
+			}
+			f.refuse(&h1.Error{Status: http.StatusRequestTimeout, Text: "the head of the request does not come"})
+			return false
+		default:
+			f.refuse(err)
+			return false
+		}
+	}
+}
+
+// wait waits for the first octet of a request, after a moment without a buffer.
+func (f *front) wait(first bool) bool {
+	limit := idleTimeout
+	if first {
+		limit = headerTimeout
+	}
+	f.idle.Store(true)
+	defer f.idle.Store(false)
+	f.conn.Wake(&f.server.buffers)
+	err := f.conn.Fill(idleTick, maxHeader)
+	if h1.IsTimeout(err) && !f.server.ended.Load() {
+		err = f.conn.Await(&f.server.buffers, limit-idleTick)
+	}
+	return err == nil
+}
+
+// refuse answers what is no request.
+func (f *front) refuse(err error) {
+	refusal := (*h1.Error)(nil)
+	if errors.Is(err, h1.ErrFull) {
+		refusal = &h1.Error{Status: http.StatusRequestHeaderFieldsTooLarge, Text: err.Error()}
+	} else if !errors.As(err, &refusal) {
+		return // nobody is there
+	}
+	f.request.Head = h1.Head{Minor: 1, Length: -1}
+	f.request.Method, f.request.Target, f.request.Path, f.request.Host = "", "", "", ""
+	f.begin()
+	f.closing = true
+	x := &f.exchange
+	x.err = err
+	x.id = requestID("")
+	x.fail(refusal.Status, refusal.Text)
+	f.server.metrics.done(x)
+	if f.server.opts.AccessLog != nil {
+		x.log(f.server.opts.AccessLog)
+	}
+	f.finish()
+}
+
+// begin makes f ready for the exchange of the request that was read.
+func (f *front) begin() {
+	r := &f.request
+	f.body.Reset(&r.Head, f.conn.Buffered(), f.read)
+	f.closing, f.broken = r.Close, false
+	f.answer.reset()
+	f.recorder = recorder{ResponseWriter: &f.answer}
+	path := r.Path
+	if !r.Plain {
+		path = escaped(path)
+	}
+	proto, length := "HTTP/1.1", r.Length
+	if r.Minor == 0 {
+		proto = "HTTP/1.0"
+	}
+	if !r.HasBody() {
+		length = 0
+	} else if r.Chunked {
+		length = -1
+	}
+	f.exchange = exchange{
+		server: f.server, writer: &f.recorder, start: time.Now(), front: f,
+		method: r.Method, host: r.Host, path: path, query: r.Query, proto: proto,
+		length: length, fields: &r.Head, client: f.client, remote: f.remote,
+	}
+}
+
+func (f *front) serveOne() {
+	f.begin()
+	f.exchange.run(f.listener)
+}
+
+// escaped escapes what a client should have escaped, as net/http does; "" is for
+// what cannot be a path.
+func escaped(path string) string {
+	u, err := url.ParseRequestURI(path)
+	if err != nil {
+		return ""
+	}
+	return u.EscapedPath()
+}
+
+// finish ends the response and says whether another request may come.
+func (f *front) finish() bool {
+	if f.stolen || f.broken {
+		return false
+	}
+	f.answer.end()
+	if f.broken || f.conn.Flush(clientTimeout) != nil {
+		return false
+	}
+	if f.pump != nil {
+		defer f.pump.free()
+		f.pump = nil
+	}
+	for err := error(nil); err == nil; {
+		if !f.body.Pending() {
+			f.closing = true // the rest of the body is not wanted
+			break
+		}
+		_, err = f.body.Next(nil)
+		if err != nil && err != io.EOF {
+			f.closing = true
+		}
+	}
+	if f.closing {
+		f.conn.Linger(lingerTime, lingerMost)
+		return false
+	}
+	f.conn.Replace(f.body.Rest())
+	return !f.server.ended.Load()
+}
+
+func (f *front) end() {
+	f.server.forget(f)
+	if !f.stolen {
+		_ = f.conn.Close()
+	}
+	f.conn.Take(len(f.conn.Buffered()))
+	f.conn.Rest(&f.server.buffers)
+}
+
+// readBody reads more of the request's body.
+func (f *front) readBody(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, io.ErrShortBuffer
+	}
+	for begun := time.Now(); ; {
+		n, err := f.conn.ReadWithin(b, tick)
+		switch {
+		case n > 0:
+			return n, nil
+		case f.stop.Load():
+			return 0, errTakenBack
+		case !h1.IsTimeout(err):
+			return 0, err
+		case time.Since(begun) > bodyTimeout:
+			return 0, errSlowBody
+		}
+	}
+}
+
+// unread says that some of the request's body is still to come, which nobody wants
+// once there is an answer.
+func (f *front) unread() bool {
+	switch {
+	case f.exchange.request != nil: // net/http reads it, perhaps at this moment; see adaptedBody.end
+		return false
+	case f.pump != nil:
+		done, err := f.pump.done()
+		return !done || err != nil
+	case f.request.Chunked:
+		return true
+	}
+	return f.body.Left() > int64(len(f.body.Rest()))
+}
+
+// invite asks a client that waits for it to send its body.
+func (f *front) invite() error {
+	if !f.request.Expects || len(f.conn.Buffered()) > 0 {
+		return nil
+	}
+	f.request.Expects = false
+	f.conn.Out = append(f.conn.Out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+	return f.conn.Flush(clientTimeout)
+}

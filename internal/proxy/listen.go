@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// accept takes connections until the listener is closed.
+func (s *Server) accept(name string, l net.Listener) error {
+	var config *tls.Config
+	if name == "https" {
+		config = s.tlsConfig(name)
+		config.NextProtos = []string{"h2", "http/1.1"}
+	}
+	for pause := time.Duration(0); ; {
+		c, err := l.Accept()
+		if err != nil {
+			if s.ended.Load() || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			// Too many open files, or a client that was gone before we looked: neither
+			// is a reason to leave the others without service.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.opts.Log.Warn("accept connection", "listener", name, "err", err, "pause", pause)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		if config != nil {
+			c = tls.Server(c, config)
+		}
+		f := newFront(s, name, c)
+		s.frontsMu.Lock()
+		s.fronts[f] = struct{}{}
+		s.frontsMu.Unlock()
+		go f.serve()
+	}
+}
+
+func (s *Server) forget(f *front) {
+	s.frontsMu.Lock()
+	defer s.frontsMu.Unlock()
+	delete(s.fronts, f)
+}
+
+// rouse lets connections that wait for a request see that there will be none. It
+// returns how many connections there are.
+func (s *Server) rouse() int {
+	s.frontsMu.Lock()
+	defer s.frontsMu.Unlock()
+	for f := range s.fronts {
+		if f.idle.Load() {
+			f.conn.Rouse()
+		}
+	}
+	return len(s.fronts)
+}
+
+// cut closes what has not ended by itself.
+func (s *Server) cut() {
+	s.frontsMu.Lock()
+	defer s.frontsMu.Unlock()
+	for f := range s.fronts {
+		_ = f.conn.Close()
+	}
+}
+
+// handover is a listener whose connections come from a front that found out that
+// they speak HTTP/2.
+type handover struct {
+	addr   net.Addr
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newHandover(addr net.Addr) *handover {
+	return &handover{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+// hand says whether somebody has taken the connection.
+func (h *handover) hand(c net.Conn) bool {
+	select {
+	case h.conns <- c:
+		return true
+	case <-h.closed:
+		return false
+	}
+}
+
+// Accept implements net.Listener.
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (h *handover) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (h *handover) Addr() net.Addr { return h.addr }
+
+// stamp is a Date, which is the same for a second.
+type stamp struct {
+	second int64
+	text   string
+}
+
+// date is the value of a Date field (RFC 9110, section 5.6.7).
+func (s *Server) date(now time.Time) string {
+	second := now.Unix()
+	if d := s.stamp.Load(); d != nil && d.second == second {
+		return d.text
+	}
+	d := &stamp{second, now.UTC().Format(http.TimeFormat)}
+	s.stamp.Store(d)
+	return d.text
+}

@@ -1,0 +1,79 @@
+// Command standalone is the proxy without a cluster around it, for benchmarks: any
+// number of hosts with ten paths each, all of which lead to one address.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy"
+	"github.com/fairway-net/fairway/internal/state"
+)
+
+func main() {
+	http := flag.String("http", "127.0.0.1:8080", "address to listen at")
+	https := flag.String("https", "", "address to listen at for TLS")
+	backend := flag.String("backend", "127.0.0.1:9000", "address of the endpoint")
+	hosts := flag.Int("hosts", 1, "how many hosts: h0.example, h1.example …")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *http, *https, *backend, *hosts); err != nil {
+		fmt.Fprintln(os.Stderr, "standalone:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, http, https, backend string, hosts int) error {
+	endpoint, err := netip.ParseAddrPort(backend)
+	if err != nil {
+		return fmt.Errorf("parse -backend: %w", err)
+	}
+	o := proxy.Options{Listen: map[string]string{"http": http}, Log: slog.Default(), Drain: time.Second}
+	if https != "" {
+		o.Listen["https"] = https
+	}
+	server, err := proxy.New(o)
+	if err != nil {
+		return err
+	}
+	if err := server.Open(); err != nil {
+		return err
+	}
+	store := state.New()
+	store.Update(func(tx *state.Tx) { fill(tx, endpoint, hosts) })
+	watch := store.Watch()
+	defer watch.Close()
+	snap, _ := watch.Take()
+	server.Apply(route.Make(snap, route.Params{}, time.Now()))
+	return server.Run(ctx)
+}
+
+// fill makes one Service and an Ingress per host.
+func fill(tx *state.Tx, endpoint netip.AddrPort, hosts int) {
+	name := func(s string) model.Name { return model.Name{Namespace: "default", Name: s} }
+	tx.Set(&model.Service{Name: name("web"), Ports: []model.ServicePort{{Name: "web", Protocol: model.TCP, Port: 80, TargetPort: model.IntOrString{Int: endpoint.Port()}}}})
+	tx.Set(&model.EndpointSlice{Name: name("web-1"), Service: "web", Family: model.IPv4,
+		Ports:     []model.EndpointPort{{Name: "web", Protocol: model.TCP, Port: endpoint.Port()}},
+		Endpoints: []model.Endpoint{{Addr: endpoint.Addr(), Ready: true, Serving: true}}})
+	for i := range hosts {
+		rule := model.IngressRule{Host: fmt.Sprintf("h%d.example", i)}
+		for p := range 10 {
+			path := "/"
+			if p > 0 {
+				path = fmt.Sprintf("/p%d", p)
+			}
+			rule.Paths = append(rule.Paths, model.IngressPath{Path: path, Type: model.Prefix, Backend: model.IngressBackend{Service: "web", Port: model.IntOrString{Int: 80}}})
+		}
+		tx.Set(&model.Ingress{Name: name(fmt.Sprintf("i%d", i)), ClassName: "fairway", Annotations: map[string]string{}, Rules: []model.IngressRule{rule}})
+	}
+}
