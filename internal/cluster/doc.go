@@ -5,7 +5,8 @@
 // says what a person can choose, plan.go which addresses follow from it,
 // component.go which processes run with which arguments, supervise.go who
 // keeps them alive. The packages below it each know one thing: cgroup, pki,
-// kubeconfig, underlay (the machine's network), node (what runs inside one).
+// kubeconfig, underlay (the machine's network), node (what runs inside one),
+// mirror (a registry of the images that a node has).
 //
 // It is not an installer for real clusters, and knows no more of Fairway than
 // the manifest that it applies and the image that it makes.

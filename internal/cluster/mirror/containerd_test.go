@@ -45,8 +45,8 @@ func serveGRPC(t *testing.T, answer func(w http.ResponseWriter, r *http.Request,
 		}
 		answer(w, r, body[5:])
 	})}
-	go server.Serve(listener)
-	t.Cleanup(func() { server.Close() })
+	go func() { _ = server.Serve(listener) }() // until it is closed
+	t.Cleanup(func() { _ = server.Close() })
 	return NewContainerd(socket, "k8s.io")
 }
 

@@ -147,7 +147,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !versioned || !ok:
 		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "no such path")
 	case refusal:
-		s.refuse(w, req)
+		s.advise(w, req)
 	case req.kind == "blobs":
 		s.serve(w, r, Descriptor{Digest: req.reference, MediaType: "application/octet-stream"})
 	default:
@@ -155,11 +155,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refuse says that an image is not there and cannot come. containerd shows the
+// advise says that an image is not there and cannot come. containerd shows the
 // reason phrase of the answer to HEAD, so it is where the advice is: the body,
 // which it asks for after a 403 and appends, is on a second line, which
 // `kubectl get events` does not show.
-func (s *Server) refuse(w http.ResponseWriter, req request) {
+func (s *Server) advise(w http.ResponseWriter, req request) {
 	reason := fmt.Sprintf("not loaded: run \"fairway image load --name %s FILE.tar\"", s.Cluster)
 	body := errorBody("DENIED", fmt.Sprintf(
 		"the cluster runs without egress and pulls nothing; a FILE.tar of %s is what \"docker save\" writes", req.image()))
