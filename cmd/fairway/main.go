@@ -48,6 +48,7 @@ func commands() []command {
 		{"node-init", "SPEC", "Be process 1 of a node", "", runNodeInit},
 		{"node-mirror", "CLUSTER", "Serve a node the images that it has", "", runMirror},
 		{"dns query", "NAME", "Show how a pod's lookup goes, and which object each answer comes from", "Other", runDNSQuery},
+		{"dns import", "COREFILE", "Say a CoreDNS configuration in Fairway's settings, and what has no counterpart", "Other", runDNSImport},
 		{"version", "", "Print the version", "Other", runVersion},
 	}
 }

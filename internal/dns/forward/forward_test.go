@@ -149,7 +149,7 @@ func TestCacheDecaysAndExpires(t *testing.T) {
 		after time.Duration
 		asked int64
 		ttls  [2]string
-	}{{0, 1, [2]string{"10", "20"}}, {4 * time.Second, 1, [2]string{"6", "16"}}, {5 * time.Second, 1, [2]string{"1", "11"}}, {time.Second, 2, [2]string{"10", "20"}}} {
+	}{{0, 1, [2]string{"10", "20"}}, {4 * time.Second, 1, [2]string{"6", "16"}}, {4 * time.Second, 1, [2]string{"2", "12"}}, {2 * time.Second, 2, [2]string{"10", "20"}}} {
 		c.forward(step.after)
 		r, err := resolve(t, f, "a.test.")
 		want(t, r, err, mdns.RcodeSuccess, "a.test. "+step.ttls[0]+" IN A 192.0.2.1", "a.test. "+step.ttls[1]+" IN A 192.0.2.2")
