@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/fairway-net/fairway/internal/cli"
 	"github.com/fairway-net/fairway/internal/config"
 	"github.com/fairway-net/fairway/internal/dns/forward"
+	"github.com/fairway-net/fairway/internal/dns/settings"
 	"github.com/fairway-net/fairway/internal/source/kube"
 )
 
@@ -21,7 +23,7 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	kubeconfig := fs.String("kubeconfig", "", "use `FILE` instead of the pod's service account")
 	listen := fs.String("listen", ":53", "answer on these `ADDRS`, separated by commas, over UDP and TCP")
 	health := fs.String("health", ":8181", "serve /livez, /readyz and /metrics on `ADDR`")
-	upstream := fs.String("upstream", "", "forward other names to these `SERVERS`, separated by commas, instead of those of --resolv-conf")
+	upstream := fs.String("upstream", "", "forward other names to these `SERVERS`, separated by commas, instead of those of --resolv-conf, unless the settings name some")
 	var stubs []forward.Stub
 	fs.Func("stub", "ask the servers of `DOMAIN=SERVERS` for names in DOMAIN; may be given again", func(s string) (err error) {
 		domain, servers, ok := strings.Cut(s, "=")
@@ -34,7 +36,7 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 		return err
 	})
 	resolvConf := fs.String("resolv-conf", "/etc/resolv.conf", "take the servers for other names from `FILE`")
-	ttl := fs.Uint("ttl", 5, "TTL of cluster names in `SECONDS`")
+	ttl := fs.Uint("ttl", 5, "TTL of cluster names in `SECONDS`, unless the settings say one")
 	var manifests []string
 	fs.Func("manifests", "serve what `FILE|DIR` says, and the files given as arguments, without an API server", func(s string) error {
 		manifests = append(manifests, s)
@@ -55,7 +57,7 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	if *ttl > 3600 {
 		return cli.Hint(fmt.Errorf("ttl %d: more than an hour", *ttl), "give --ttl a number of seconds up to 3600")
 	}
-	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env), Manifests: append(manifests, more...), Stubs: stubs}
+	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env), Manifests: append(manifests, more...), Stubs: stubs, Settings: filepath.Join(*dir, settings.Key)}
 	if o.Listen, err = listenAddrs(*listen); err != nil {
 		return cli.Hint(err, "give --listen ADDRESS:PORT or :PORT")
 	}

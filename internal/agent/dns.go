@@ -34,6 +34,7 @@ type DNSOptions struct {
 	Upstreams []forward.Server // for names that are not the cluster's; those that are this server itself are left out
 	Stubs     []forward.Stub   // domains that are asked elsewhere
 	TTL       uint32           // of cluster names
+	Settings  string           // file of the operator's settings, which count before Upstreams, beside Stubs and before TTL; "": none
 	Health    string           // address of /livez, /readyz and /metrics; "": none
 	LameDuck  time.Duration    // how long to answer on after being told to end, while clients learn to go elsewhere
 	Log       *slog.Logger
@@ -45,6 +46,13 @@ const dnsGrace = 2 * time.Second
 // RunDNS serves the cluster's zone from a watch of its own and forwards the
 // rest. When ctx ends it says so on /readyz, answers on for LameDuck, and returns.
 func RunDNS(ctx context.Context, o DNSOptions) error {
+	said, text, err := readSettings(o.Settings, o.Config.ClusterDomain)
+	if err != nil {
+		return err
+	}
+	if said.TTL != nil {
+		o.TTL = *said.TTL
+	}
 	x, err := index.New(index.Params{
 		Params:  zone.Params{Zone: o.Config.ClusterDomain, TTL: o.TTL, DNS: addrList(o.Config.DNSIP)},
 		Reverse: append(append([]netip.Prefix{}, o.Config.PodCIDRs...), o.Config.ServiceCIDRs...),
@@ -52,11 +60,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 	if err != nil {
 		return err
 	}
-	upstreams, stubs, err := withoutSelf(o)
-	if err != nil {
-		return err
-	}
-	fwd, err := forward.New(forward.Options{Upstreams: upstreams, Stubs: stubs, Log: o.Log})
+	fwd, err := newOutside(o, said)
 	if err != nil {
 		return err
 	}
@@ -101,7 +105,10 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		return err
 	}
 	go feedZone(life, store, x, o.Log)
-	o.Log.Info("serving", "listen", server.Addrs(), "zone", o.Config.ClusterDomain, "upstreams", upstreams)
+	if o.Settings != "" {
+		go fwd.follow(life, o.Settings, o.Config.ClusterDomain, text, o.TTL)
+	}
+	o.Log.Info("serving", "listen", server.Addrs(), "zone", o.Config.ClusterDomain)
 	return server.Serve(life, dnsGrace)
 }
 

@@ -123,3 +123,80 @@ func TestRunDNS(t *testing.T) {
 		t.Fatal("does not end")
 	}
 }
+
+// TestDNSSettings: a changed file is a changed way to other names; a mistake
+// leaves the previous one in place, and one at the start is refused.
+func TestDNSSettings(t *testing.T) {
+	says := func(a string) string {
+		l, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &dns.Server{PacketConn: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+			m := new(dns.Msg).SetReply(q)
+			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.ParseIP(a)}}
+			w.WriteMsg(m)
+		})}
+		started := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(started) }
+		go s.ActivateAndServe()
+		<-started
+		t.Cleanup(func() { s.Shutdown() })
+		return l.LocalAddr().String()
+	}
+	one, two := says("192.0.2.1"), says("192.0.2.2")
+	dir := t.TempDir()
+	file, manifest := filepath.Join(dir, "dns"), filepath.Join(dir, "web.yaml")
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(manifest, fmt.Sprintf(dnsManifest, "10.96.0.1"))
+	listen, health := freePort(t), freePort(t)
+	o := DNSOptions{
+		Config: config.Config{ClusterDomain: "cluster.local"}, Manifests: []string{manifest}, TTL: 5, Settings: file,
+		Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}, Health: health, Log: slog.New(slog.DiscardHandler),
+	}
+	write(file, "upstream\n")
+	if err := RunDNS(t.Context(), o); err == nil || !strings.Contains(err.Error(), "config key dns: line 1") {
+		t.Fatalf("a mistake at the start: %v", err)
+	}
+	write(file, "upstream "+one+"\nttl 42\n")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- RunDNS(ctx, o) }()
+	ask := func(name string) string {
+		m := new(dns.Msg)
+		m.SetQuestion(name, dns.TypeA)
+		r, err := dns.Exchange(m, listen)
+		if err != nil || len(r.Answer) == 0 {
+			return fmt.Sprint(err)
+		}
+		return fmt.Sprintf("%s %d", r.Answer[0].(*dns.A).A, r.Answer[0].Header().Ttl)
+	}
+	valid := func(n int) func() bool {
+		return func() bool {
+			_, body := get(t, "http://"+health+"/metrics")
+			return strings.Contains(body, fmt.Sprintf("fairway_dns_settings_valid %d\n", n))
+		}
+	}
+	eventually(t, "served", func() bool { return ask("web.ns.svc.cluster.local.") == "10.96.0.1 42" })
+	if got := ask("a.example."); got != "192.0.2.1 0" {
+		t.Errorf("first settings: %s", got)
+	}
+	write(file, "upstream "+two+"\nstub corp.example x\n")
+	eventually(t, "the mistake to be seen", valid(0))
+	if got := ask("b.example."); got != "192.0.2.1 0" {
+		t.Errorf("with a mistake in the settings: %s", got)
+	}
+	write(file, "upstream "+two+"\nstub corp.example "+one+"\n")
+	eventually(t, "the correction to be seen", valid(1))
+	if got, stub := ask("c.example."), ask("a.corp.example."); got != "192.0.2.2 0" || stub != "192.0.2.1 0" {
+		t.Errorf("second settings: %s, stub %s", got, stub)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

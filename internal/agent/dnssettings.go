@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/dns/forward"
+	"github.com/fairway-net/fairway/internal/dns/settings"
+	"github.com/fairway-net/fairway/internal/dns/wire"
+)
+
+// settingsInterval is how often the file is looked at. Kubelet takes a minute to
+// bring a changed ConfigMap anyway.
+const settingsInterval = time.Second
+
+// readSettings returns the file's text too: it tells whether it changed. No file
+// is no settings.
+func readSettings(path, zone string) (s settings.Settings, text string, err error) {
+	if path == "" {
+		return s, "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s, "", err
+	}
+	if s, err = settings.Parse(string(b), zone); err != nil {
+		err = fmt.Errorf("config key %s: %w", settings.Key, err)
+	}
+	return s, string(b), err
+}
+
+// outside is the way to names that are not the cluster's; a change of the
+// settings replaces it, and its cache, as a whole.
+type outside struct {
+	o        DNSOptions
+	current  atomic.Pointer[forward.Forwarder]
+	rejected atomic.Bool // the file has a mistake: what was before it counts
+}
+
+func newOutside(o DNSOptions, s settings.Settings) (*outside, error) {
+	out := &outside{o: o}
+	return out, out.apply(s)
+}
+
+// apply lets s count before what the command line says.
+func (u *outside) apply(s settings.Settings) error {
+	o := u.o
+	if len(s.Upstreams) > 0 {
+		o.Upstreams = s.Upstreams
+	}
+	o.Stubs = append(append([]forward.Stub{}, o.Stubs...), s.Stubs...)
+	upstreams, stubs, err := withoutSelf(o)
+	if err != nil {
+		return err
+	}
+	f, err := forward.New(forward.Options{Upstreams: upstreams, Stubs: stubs, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	u.current.Store(f)
+	o.Log.Info("upstream", "servers", upstreams, "stub_domains", len(stubs))
+	return nil
+}
+
+// follow applies the file at path whenever it differs from text, until ctx
+// ends. While it has a mistake what was before it counts.
+func (u *outside) follow(ctx context.Context, path, zone, text string, ttl uint32) {
+	tick := time.NewTicker(settingsInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s, now, err := readSettings(path, zone)
+		if now == text {
+			continue
+		}
+		text = now
+		if err == nil {
+			err = u.apply(s)
+		}
+		u.rejected.Store(err != nil)
+		switch {
+		case err != nil:
+			u.o.Log.Error("settings refused, the previous ones stay", "err", err, "fix", "correct the key "+settings.Key+" of the ConfigMap fairway-config")
+		case s.TTL != nil && *s.TTL != ttl:
+			u.o.Log.Warn("ttl changes when this pod is restarted", "ttl", ttl, "configured", *s.TTL)
+		}
+	}
+}
+
+func (u *outside) Cached(w *wire.Writer) bool { return u.current.Load().Cached(w) }
+
+func (u *outside) Reply(ctx context.Context, w *wire.Writer) error {
+	return u.current.Load().Reply(ctx, w)
+}
+
+func (u *outside) Follow(ctx context.Context, w *wire.Writer, target []byte, owner int) error {
+	return u.current.Load().Follow(ctx, w, target, owner)
+}
+
+func (u *outside) WriteMetrics(w io.Writer) {
+	u.current.Load().WriteMetrics(w)
+	valid := 1
+	if u.rejected.Load() {
+		valid = 0
+	}
+	fmt.Fprintf(w, "# HELP fairway_dns_settings_valid Whether the settings count that the ConfigMap has.\n# TYPE fairway_dns_settings_valid gauge\nfairway_dns_settings_valid %d\n", valid)
+}
