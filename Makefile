@@ -24,7 +24,7 @@ ASROOT  := $(if $(SUDO),-exec 'sudo --preserve-env env PATH=$(PATH)')
 
 export CGO_ENABLED = 0
 
-.PHONY: help deps build fairway up down test lint generate bench bench-up bench-dns clean
+.PHONY: help deps build fairway up down test lint generate bench bench-up bench-dns bench-http clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -69,7 +69,7 @@ generate: ## Regenerate what is generated
 	$(GO) generate ./...
 	cd tools && $(GO) run ./chart
 
-bench: bench-up bench-dns ## Run all benchmarks
+bench: bench-up bench-dns bench-http ## Run all benchmarks
 
 bench-up: build ## Time `fairway up` phase by phase, and weigh all processes
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./up
@@ -78,6 +78,11 @@ bench-up: build ## Time `fairway up` phase by phase, and weigh all processes
 bench-dns: fairway ## Measure the cost of a DNS query beside its peers (fetches them once)
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./dns
 	cd bench && ../$(BIN)/bench/dns
+
+bench-http: ## Measure the cost of an HTTP request beside its peers (fetches them once)
+	$(GO) build -trimpath -ldflags '$(LD)' -o $(BIN)/bench/ ./internal/proxy/standalone
+	cd bench && $(GO) build -o ../$(BIN)/bench/ ./http
+	cd bench && ../$(BIN)/bench/http
 
 clean: ## Remove bin/
 	rm -rf $(BIN)
