@@ -56,7 +56,7 @@ func newFront(s *Server, listener string, c net.Conn) *front {
 const (
 	bodyTimeout   = 60 * time.Second // nginx's client_body_timeout
 	clientTimeout = 60 * time.Second // nginx's send_timeout
-	idleTick      = time.Second
+	idleTick      = 200 * time.Millisecond
 	tick          = 100 * time.Millisecond
 	handshakeTime = 10 * time.Second
 	lingerTime    = time.Second

@@ -19,13 +19,19 @@ type Conn struct {
 
 	in   []byte // in[r:w] was read and not taken yet
 	r, w int
-	box  *[small]byte // where in comes from, if it did not grow
+	box  *box // where in and Out come from, if they did not grow
 	Out  []byte
 
 	readBy, writeBy time.Time // the deadlines that are set
 }
 
 const small = 4 << 10
+
+// box is what a connection borrows while it works.
+type box struct {
+	in  [small]byte
+	out [small / 2]byte
+}
 
 // Buffers lends the memory of connections.
 type Buffers struct{ small, large sync.Pool }
@@ -65,12 +71,12 @@ func (c *Conn) Plain() *net.TCPConn {
 // Wake gives the Conn its buffers.
 func (c *Conn) Wake(p *Buffers) {
 	if c.box == nil {
-		if b, ok := p.small.Get().(*[small]byte); ok {
+		if b, ok := p.small.Get().(*box); ok {
 			c.box = b
 		} else {
-			c.box = new([small]byte)
+			c.box = new(box)
 		}
-		c.in = c.box[:]
+		c.in, c.Out = c.box.in[:], c.box.out[:0]
 	}
 }
 
@@ -93,7 +99,7 @@ func (c *Conn) Compact() {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 		if c.box != nil && len(c.in) > small {
-			c.in = c.box[:] // one long head is no reason to keep much
+			c.in = c.box.in[:] // one long head is no reason to keep much
 		}
 		return
 	}
@@ -202,8 +208,8 @@ func (c *Conn) WriteWithin(b []byte, d time.Duration) error {
 // Flush writes Out.
 func (c *Conn) Flush(d time.Duration) error {
 	err := c.WriteWithin(c.Out, d)
-	if c.Out = c.Out[:0]; cap(c.Out) > Large {
-		c.Out = nil
+	if c.Out = c.Out[:0]; cap(c.Out) > Large && c.box != nil {
+		c.Out = c.box.out[:0]
 	}
 	return err
 }
