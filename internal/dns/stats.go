@@ -100,4 +100,21 @@ func (s *Server) WriteMetrics(w io.Writer) {
 			emit(fmt.Sprintf(",problem=%q", p), c.problem[p].Load())
 		}
 	})
+	writeCoreDNS(w, sums)
+}
+
+// writeCoreDNS repeats what CoreDNS counts, under its names and with those of
+// its labels that dashboards sum by. Its histograms have no counterpart.
+func writeCoreDNS(w io.Writer, sums map[string]*counters) {
+	const labels = `server="dns://:53",zone=".",view="",`
+	fmt.Fprint(w, "# HELP coredns_dns_requests_total Queries received, as CoreDNS names it.\n# TYPE coredns_dns_requests_total counter\n")
+	for _, proto := range []string{"udp", "tcp"} {
+		fmt.Fprintf(w, "coredns_dns_requests_total{%sproto=%q} %d\n", labels, proto, sums[proto].queries.Load())
+	}
+	fmt.Fprint(w, "# HELP coredns_dns_responses_total Replies by response code, as CoreDNS names it.\n# TYPE coredns_dns_responses_total counter\n")
+	for code := range sums["udp"].rcode {
+		if name := wire.RcodeName(code); name != "OTHER" {
+			fmt.Fprintf(w, "coredns_dns_responses_total{%splugin=\"\",rcode=%q} %d\n", labels, name, sums["udp"].rcode[code].Load()+sums["tcp"].rcode[code].Load())
+		}
+	}
 }

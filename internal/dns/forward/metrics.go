@@ -36,4 +36,19 @@ func (f *Forwarder) WriteMetrics(w io.Writer) {
 		}
 		fmt.Fprintf(w, "fairway_dns_upstream_up{server=%q} %d\n", u.Server.String(), up)
 	}
+	const server = `server="dns://:53",zones=".",view=""`
+	for _, c := range []struct {
+		name, labels, kind string
+		value              uint64
+	}{
+		{"cache_hits_total", server + `,type="success"`, "counter", s.Hits.Load()},
+		{"cache_misses_total", server, "counter", s.Misses.Load()},
+		{"cache_requests_total", server, "counter", s.Hits.Load() + s.Misses.Load()},
+		{"cache_served_stale_total", server, "counter", s.Stale.Load()},
+		{"cache_prefetch_total", server, "counter", s.Refreshed.Load()},
+		{"cache_entries", server + `,type="success"`, "gauge", uint64(f.CacheLen())},
+		{"forward_max_concurrent_rejects_total", "", "counter", s.Busy.Load()},
+	} {
+		fmt.Fprintf(w, "# HELP coredns_%s As CoreDNS names it; hits and entries of any kind.\n# TYPE coredns_%s %s\ncoredns_%s{%s} %d\n", c.name, c.name, c.kind, c.name, c.labels, c.value)
+	}
 }
