@@ -24,7 +24,7 @@ ASROOT  := $(if $(SUDO),-exec 'sudo --preserve-env env PATH=$(PATH)')
 
 export CGO_ENABLED = 0
 
-.PHONY: help deps build fairway up down test lint generate bench bench-up bench-dns bench-http clean
+.PHONY: help deps build fairway up down test lint generate bench bench-up bench-dns bench-http bench-services clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -69,7 +69,7 @@ generate: ## Regenerate what is generated
 	$(GO) generate ./...
 	cd tools && $(GO) run ./chart
 
-bench: bench-up bench-dns bench-http ## Run all benchmarks
+bench: bench-up bench-dns bench-http bench-services ## Run all benchmarks
 
 bench-up: build ## Time `fairway up` phase by phase, and weigh all processes
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./up
@@ -83,6 +83,11 @@ bench-http: ## Measure the cost of an HTTP request beside its peers (fetches the
 	$(GO) build -trimpath -ldflags '$(LD)' -o $(BIN)/bench/ ./internal/proxy/standalone
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./http
 	cd bench && ../$(BIN)/bench/http
+
+bench-services: ## Measure Services beside kube-proxy and a direct connection
+	cd kube && $(GO) build -trimpath -o ../$(BIN)/bench/ ./cmd/kube-proxy
+	cd bench && $(GO) build -o ../$(BIN)/bench/ ./services
+	cd bench && $(SUDO) ../$(BIN)/bench/services
 
 clean: ## Remove bin/
 	rm -rf $(BIN)
