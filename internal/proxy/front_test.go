@@ -464,3 +464,79 @@ func TestRestingConnections(t *testing.T) {
 		}
 	}
 }
+
+// TestUpgrade changes the protocol, with TLS and without, and with octets of the
+// new one right behind the request.
+func TestUpgrade(t *testing.T) {
+	w := behind(t, func(rw http.ResponseWriter, r *http.Request) {
+		conn, buf, err := http.NewResponseController(rw).Hijack()
+		if err != nil || r.Header.Get("Upgrade") != "echo" {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(buf, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhello ")
+		buf.Flush()
+		_, _ = io.Copy(conn, buf)
+	})
+	for _, listener := range []string{"http", "https"} {
+		c := w.raw(listener)
+		c.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly ")
+		resp, err := http.ReadResponse(c.Reader, nil)
+		if err != nil || resp.StatusCode != 101 || resp.Header.Get("Connection") != "Upgrade" {
+			t.Fatalf("%s: %v %v", listener, resp, err)
+		}
+		c.send("late ")
+		got := make([]byte, len("hello early late "))
+		if _, err := io.ReadFull(c.Reader, got); err != nil || string(got) != "hello early late " {
+			t.Errorf("%s: %q %v", listener, got, err)
+		}
+		c.Close()
+	}
+	eventually(t, func() bool { return w.server.active.Load() == 0 }, "the exchanges end with their clients")
+}
+
+// TestIdleConnectionsEnd: those that wait for a request do not hold up the end.
+func TestIdleConnectionsEnd(t *testing.T) {
+	w := behind(t, echoBody)
+	var conns []*raw
+	for _, listener := range []string{"http", "https", "http"} {
+		c := w.raw(listener)
+		c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.response("GET")
+		conns = append(conns, c)
+	}
+	conns = append(conns, w.raw("http")) // has not said anything
+	time.Sleep(3 * idleTick)             // some rest by now
+	begun := time.Now()
+	w.end()
+	for _, c := range conns {
+		c.ends()
+	}
+	if err := <-w.ended; err != nil || time.Since(begun) > 3*time.Second {
+		t.Errorf("the end took %v, %v", time.Since(begun), err)
+	}
+	w.ended <- nil
+	w.server.frontsMu.Lock()
+	defer w.server.frontsMu.Unlock()
+	if n := len(w.server.fronts); n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+// TestClientsThatDoNotRead hold nobody else up, and end with their connection.
+func TestClientsThatDoNotRead(t *testing.T) {
+	w := behind(t, func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/long" {
+			_, _ = rw.Write(make([]byte, 32<<20))
+		}
+	})
+	for range 50 {
+		w.raw("http").send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n")
+	}
+	eventually(t, func() bool { return w.server.active.Load() == 50 }, "all are under way")
+	for range 50 {
+		if resp, _ := w.get("http://h/"); resp.StatusCode != 200 {
+			t.Fatalf("%d", resp.StatusCode)
+		}
+	}
+}
