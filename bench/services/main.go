@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,6 +39,7 @@ func main() {
 	runs := flag.Int("runs", 3, "how often to measure each case")
 	sizes := flag.String("sizes", "10,1000,10000", "how many Services, separated by commas")
 	changes := flag.Int("changes", 100, "how many changes of an endpoint per case; a twentieth of it for kube-proxy")
+	without := flag.String("without", "", "peers to leave out, separated by commas")
 	root := flag.String("root", "..", "root of the repository")
 	as := flag.String("as", "", "run one case, or the process that it measures (this command calls itself)")
 	n := flag.Int("n", 0, "Services of that case")
@@ -48,7 +50,7 @@ func main() {
 	var err error
 	switch {
 	case *as == "":
-		err = runAll(ctx, *root, *sizes, *runs, *changes)
+		err = runAll(ctx, *root, *sizes, strings.Split(*without, ","), *runs, *changes)
 	case *as == "proxy":
 		err = proxy(ctx, *dir)
 	default:
@@ -60,7 +62,7 @@ func main() {
 	}
 }
 
-func runAll(ctx context.Context, root, sizes string, runs, changes int) error {
+func runAll(ctx context.Context, root, sizes string, without []string, runs, changes int) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -73,6 +75,9 @@ func runAll(ctx context.Context, root, sizes string, runs, changes int) error {
 		}
 		for i := range runs {
 			for _, subject := range []string{"fairway", "kube-proxy nftables", "kube-proxy iptables"} {
+				if slices.Contains(without, subject) {
+					continue
+				}
 				fmt.Fprintf(os.Stderr, "%d Services, run %d of %d, %s\n", n, i+1, runs, subject)
 				samples, err := inNamespace(ctx, root, subject, n, changes)
 				if err != nil {
