@@ -24,7 +24,7 @@ ASROOT  := $(if $(SUDO),-exec 'sudo --preserve-env env PATH=$(PATH)')
 
 export CGO_ENABLED = 0
 
-.PHONY: help deps build fairway up down test lint generate bench bench-up bench-dns bench-http bench-services clean
+.PHONY: help deps build fairway up down test lint generate bench bench-up bench-dns bench-http bench-services conformance clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -88,6 +88,9 @@ bench-services: ## Measure Services beside kube-proxy and a direct connection
 	cd kube && $(GO) build -trimpath -o ../$(BIN)/bench/ ./cmd/kube-proxy
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./services
 	cd bench && $(SUDO) ../$(BIN)/bench/services
+
+conformance: build ## Run upstream's own [sig-network] suite (FOCUS narrows it)
+	$(SUDO) env PATH="$$PATH" FOCUS="$$FOCUS" conformance/run.sh
 
 clean: ## Remove bin/
 	rm -rf $(BIN)
