@@ -21,8 +21,6 @@
 //     acted on it, or the method says that acting twice does no harm.
 //   - Bodies are always framed anew, so that a backend never sees another end of
 //     a request than we did, and a path never means more to it than to us
-//     (route.CanonicalPath).
-//
-// A request with both a length and chunks is read by its chunks, framed anew, and its
-// connection ends with it (RFC 9112, section 6.1).
+//     (route.CanonicalPath). A request that two readers could read in two ways
+//     gets 400, and its connection ends.
 package proxy

@@ -24,6 +24,7 @@ func TestAmbiguousRequests(t *testing.T) {
 		"two lengths":        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
 		"listed lengths":     "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 2\r\n\r\nab",
 		"signed length":      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\na",
+		"length and chunks":  "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 		"unknown coding":     "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
 		"chunked not last":   "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
 		"coding twice":       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -52,9 +53,8 @@ func TestAmbiguousRequests(t *testing.T) {
 	}
 }
 
-// TestFramedAnew: a request with both a length and chunks, which RFC 9112,
-// section 6.3 lets a server read by its chunks, reaches the backend with the one
-// end that we saw; what follows it is another request.
+// TestFramedAnew: a chunked request reaches the backend with the one end that we
+// saw; what follows it is another request.
 func TestFramedAnew(t *testing.T) {
 	w := newWorld(t)
 	got := make(chan string, 2)
@@ -70,7 +70,7 @@ func TestFramedAnew(t *testing.T) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
-	fmt.Fprint(conn, "POST /one HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"+
+	fmt.Fprint(conn, "POST /one HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n0\r\n\r\n"+
 		"GET /two HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	r := bufio.NewReader(conn)
 	for _, want := range []string{"POST /one [] hello", "GET /two [] "} {
@@ -81,9 +81,6 @@ func TestFramedAnew(t *testing.T) {
 		io.Copy(io.Discard, resp.Body)
 		if seen := <-got; seen != want {
 			t.Errorf("the backend saw %q, want %q", seen, want)
-		}
-		if resp.Close {
-			return // a server may close after such a request
 		}
 	}
 }

@@ -110,7 +110,7 @@ func (f *front) next(first bool) bool {
 		return false
 	}
 	for begun := time.Now(); ; {
-		n, err := f.request.Parse(c.Buffered(), true) // both: see the package doc
+		n, err := f.request.Parse(c.Buffered())
 		if n > 0 && err == nil {
 			c.Take(n)
 			return true

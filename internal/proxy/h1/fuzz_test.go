@@ -49,7 +49,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, step uint8) {
 		var ours Request
-		n, err := ours.Parse(raw, false)
+		n, err := ours.Parse(raw)
 		if refusal := (*Error)(nil); err != nil && (!errors.As(err, &refusal) || refusal.Status < 400) {
 			t.Fatalf("an error without a status: %v", err)
 		}
@@ -188,7 +188,7 @@ func TestRefusals(t *testing.T) {
 		"GET / HTTP/1.1\r\n Host: a\r\n\r\n":                                        400,
 	} {
 		var r Request
-		_, err := r.Parse([]byte(raw), false)
+		_, err := r.Parse([]byte(raw))
 		got, refusal := 0, (*Error)(nil)
 		if errors.As(err, &refusal) {
 			got = refusal.Status
@@ -220,7 +220,7 @@ func TestRequestsAllocateNothing(t *testing.T) {
 	raw := []byte("GET /a/b?c=d HTTP/1.1\r\nHost: h.example\r\nUser-Agent: x\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n")
 	var r Request
 	if n := testing.AllocsPerRun(100, func() {
-		if n, err := r.Parse(raw, false); n != len(raw) || err != nil {
+		if n, err := r.Parse(raw); n != len(raw) || err != nil {
 			t.Fatal(n, err)
 		}
 	}); n != 0 {
@@ -232,6 +232,6 @@ func BenchmarkRequest(b *testing.B) {
 	raw := []byte("GET /a/b?c=d HTTP/1.1\r\nHost: h.example\r\nUser-Agent: x\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nConnection: keep-alive\r\n\r\n")
 	var r Request
 	for b.Loop() {
-		_, _ = r.Parse(raw, false)
+		_, _ = r.Parse(raw)
 	}
 }

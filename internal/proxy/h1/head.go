@@ -9,7 +9,7 @@ type Head struct {
 	Fields  []Field
 	Length  int64 // of Content-Length; -1: none
 	Chunked bool
-	Both    bool // has a Content-Length beside Chunked; see Request.Both
+	Both    bool // has a Content-Length beside Chunked; requests that have both are refused, responses are read by their chunks
 	Close   bool // the sender closes, or wants it
 	Keep    bool // says keep-alive
 	Upgrade bool // Connection says upgrade

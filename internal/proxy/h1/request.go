@@ -18,9 +18,9 @@ type Request struct {
 
 // Parse reads a head from the start of b and returns its length; 0 if b does not
 // hold all of it yet. Errors are *Error. A head with both Content-Length and
-// Transfer-Encoding is refused unless both is true: then the chunks count, and the
-// connection must end after it (RFC 9112, section 6.1).
-func (r *Request) Parse(b []byte, both bool) (int, error) {
+// Transfer-Encoding is refused, as RFC 9112, section 6.1 allows: whoever sends it
+// hopes that two readers see two ends.
+func (r *Request) Parse(b []byte) (int, error) {
 	n, err := end(b)
 	if n == 0 || err != nil {
 		return 0, err
@@ -73,10 +73,7 @@ func (r *Request) Parse(b []byte, both bool) (int, error) {
 		return 0, bad("Transfer-Encoding in HTTP/1.0")
 	}
 	if r.settle(); r.Both {
-		if !both {
-			return 0, bad("both Content-Length and Transfer-Encoding")
-		}
-		r.Close = true
+		return 0, bad("both Content-Length and Transfer-Encoding")
 	}
 	return n, nil
 }
