@@ -11,7 +11,7 @@ name=conformance
 focus=${FOCUS:-\\[sig-network\\]}
 # What the kernel or the machine cannot have, each named in docs/conformance.md.
 # Nothing else is skipped.
-skip=${SKIP:-'SCTP|Feature:IPv6DualStack|Disruptive|Alpha|SSH|cloud|GCE|PerformanceDNS|IPerf2|KubeProxyDaemonSet'}
+skip=${SKIP:-'SCTPConnectivity|Feature:IPv6DualStack|Disruptive|Alpha|SSH|cloud|GCE|PerformanceDNS|IPerf2|KubeProxyDaemonSet'}
 
 mkdir -p "$out" "$bin/conformance"
 CGO_ENABLED=0 go test -c -o "$bin/conformance/e2e.test" .
