@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fairway-net/fairway/bench/peer"
 	"github.com/fairway-net/fairway/bench/record"
 )
 
@@ -104,11 +105,11 @@ func measureAll(ctx context.Context, t tools, dir string, servers []*server, len
 		}
 	}
 	for _, s := range servers {
-		rss, err := memory(s.cmd.Process.Pid)
+		rss, err := peer.Memory(s.cmd.Process.Pid)
 		if err != nil {
 			return err
 		}
-		set.Add(s.name, "after all of that", "memory (RSS)", "MiB", rss)
+		set.Add(s.name, "after all of that", "memory (RSS)", "MiB", rss/1024)
 	}
 	return nil
 }

@@ -6,14 +6,14 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/fairway-net/fairway/bench/peer"
 )
 
 // figures are what one measurement gives.
@@ -36,7 +36,7 @@ func measure(ctx context.Context, t tools, s *server, queries string, rate int, 
 	if _, err := ask(ctx, t, s, queries, rate, 300*time.Millisecond); err != nil {
 		return figures{}, err
 	}
-	before, err := cpuTime(s)
+	before, err := peer.CPUTime(s.cmd.Process.Pid)
 	if err != nil {
 		return figures{}, err
 	}
@@ -44,7 +44,7 @@ func measure(ctx context.Context, t tools, s *server, queries string, rate int, 
 	if err != nil {
 		return figures{}, err
 	}
-	after, err := cpuTime(s)
+	after, err := peer.CPUTime(s.cmd.Process.Pid)
 	if err != nil {
 		return figures{}, err
 	}
@@ -106,61 +106,4 @@ func percentile(text []byte, p int) float64 {
 	}
 	slices.Sort(all)
 	return all[(len(all)-1)*p/100]
-}
-
-// cpuTime is what the server and its children have used, user and kernel.
-func cpuTime(s *server) (time.Duration, error) {
-	var sum time.Duration
-	for _, pid := range family(s.cmd.Process.Pid) {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return 0, err
-		}
-		// The command may hold spaces: count from after it. utime and stime
-		// are fields 14 and 15, in hundredths of a second on every Linux.
-		f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+2:]))
-		for _, v := range f[11:13] {
-			ticks, err := strconv.Atoi(v)
-			if err != nil {
-				return 0, err
-			}
-			sum += time.Duration(ticks) * 10 * time.Millisecond
-		}
-	}
-	return sum, nil
-}
-
-// family is pid with its children: it leads a process group.
-func family(leader int) []int {
-	var out []int
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, file := range stats {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+2:]))
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if group, _ := strconv.Atoi(f[2]); group == leader {
-			out = append(out, pid)
-		}
-	}
-	return out
-}
-
-// memory is the resident set of the server and its children in MiB.
-func memory(leader int) (float64, error) {
-	sum := 0.0
-	for _, pid := range family(leader) {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-		if err != nil {
-			return 0, err
-		}
-		pages, err := strconv.Atoi(strings.Fields(string(text))[1])
-		if err != nil {
-			return 0, err
-		}
-		sum += float64(pages*os.Getpagesize()) / (1 << 20)
-	}
-	return sum, nil
 }

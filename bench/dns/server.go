@@ -10,6 +10,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/fairway-net/fairway/bench/peer"
 )
 
 // server is a program under measurement.
@@ -39,7 +41,7 @@ func startAll(ctx context.Context, t tools, without []string, dir string) (all [
 		all = append(all, s)
 		return s.answers(ctx)
 	}
-	ports, err := freePorts(5)
+	ports, err := peer.FreePorts(5)
 	if err != nil {
 		return nil, err
 	}
@@ -136,18 +138,6 @@ forward-zone:
 		}
 	}
 	return os.MkdirAll(filepath.Join(dir, "knot"), 0o755)
-}
-
-func freePorts(n int) (out []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out, nil
 }
 
 // answers waits until the server answers the question for a name that it must

@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+
+	"github.com/fairway-net/fairway/bench/peer"
 )
 
 // packages are Debian's: the peers, the client, and libraries that a small
@@ -26,7 +27,7 @@ func fetch(ctx context.Context, root string) (tools, error) {
 		return tools{}, err
 	}
 	if _, err := os.Stat(unpacked); err != nil {
-		if err := unpack(ctx, cache, unpacked); err != nil {
+		if err := peer.Unpack(ctx, cache, unpacked, packages); err != nil {
 			return tools{}, err
 		}
 	}
@@ -45,36 +46,4 @@ func fetch(ctx context.Context, root string) (tools, error) {
 		}
 	}
 	return t, nil
-}
-
-// unpack leaves nothing half done behind: the directory appears at the end.
-func unpack(ctx context.Context, cache, to string) error {
-	dir, err := os.MkdirTemp(cache, "unpack")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	cmd := exec.CommandContext(ctx, "apt-get", append([]string{"download", "-q"}, packages...)...)
-	cmd.Dir = dir
-	if err := output(cmd); err != nil {
-		return fmt.Errorf("fetch Debian's packages: %w", err)
-	}
-	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
-	if err != nil {
-		return err
-	}
-	for _, deb := range debs {
-		if err := output(exec.CommandContext(ctx, "dpkg", "-x", deb, filepath.Join(dir, "root"))); err != nil {
-			return err
-		}
-	}
-	return os.Rename(filepath.Join(dir, "root"), to)
-}
-
-// output runs cmd; what it printed is part of the error.
-func output(cmd *exec.Cmd) error {
-	if b, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, b)
-	}
-	return nil
 }

@@ -1,19 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/fairway-net/fairway/bench/peer"
 	"github.com/fairway-net/fairway/bench/record"
 )
 
@@ -39,7 +36,7 @@ func measure(ctx context.Context, t tools, s *server, path string, conns int, le
 	if _, err := ask(ctx, t, s, path, conns, time.Second); err != nil {
 		return figures{}, err
 	}
-	before, err := cpuTime(s)
+	before, err := peer.CPUTime(s.cmd.Process.Pid)
 	if err != nil {
 		return figures{}, err
 	}
@@ -47,7 +44,7 @@ func measure(ctx context.Context, t tools, s *server, path string, conns int, le
 	if err != nil {
 		return figures{}, err
 	}
-	after, err := cpuTime(s)
+	after, err := peer.CPUTime(s.cmd.Process.Pid)
 	if err != nil {
 		return figures{}, err
 	}
@@ -103,14 +100,14 @@ func weighAll(ctx context.Context, servers []*server, n int, set *record.Set) er
 		if s.upstream || s.many || n == 0 {
 			continue
 		}
-		before, err := memory(s.cmd.Process.Pid)
+		before, err := peer.Memory(s.cmd.Process.Pid)
 		if err != nil {
 			return err
 		}
 		conns, err := occupy(ctx, s.addr, n)
 		if err == nil {
 			time.Sleep(5 * time.Second) // for what is given back late
-			after, err2 := memory(s.cmd.Process.Pid)
+			after, err2 := peer.Memory(s.cmd.Process.Pid)
 			if err = err2; err == nil {
 				set.Add(s.name, fmt.Sprintf("%d idle connections", n), "memory per connection (RSS)", "KiB", (after-before)/float64(n))
 			}
@@ -142,61 +139,4 @@ func occupy(ctx context.Context, addr string, n int) (conns []net.Conn, err erro
 		}
 	}
 	return conns, nil
-}
-
-// cpuTime is what the server and its children have used, user and kernel.
-func cpuTime(s *server) (time.Duration, error) {
-	var sum time.Duration
-	for _, pid := range family(s.cmd.Process.Pid) {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return 0, err
-		}
-		// The command may hold spaces: count from after it. utime and stime
-		// are fields 14 and 15, in hundredths of a second on every Linux.
-		f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+2:]))
-		for _, v := range f[11:13] {
-			ticks, err := strconv.Atoi(v)
-			if err != nil {
-				return 0, err
-			}
-			sum += time.Duration(ticks) * 10 * time.Millisecond
-		}
-	}
-	return sum, nil
-}
-
-// family is the process group that pid leads.
-func family(leader int) []int {
-	var out []int
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, file := range stats {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+2:]))
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if group, _ := strconv.Atoi(f[2]); group == leader {
-			out = append(out, pid)
-		}
-	}
-	return out
-}
-
-// memory is the resident set of the server and its children in KiB.
-func memory(leader int) (float64, error) {
-	sum := 0.0
-	for _, pid := range family(leader) {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-		if err != nil {
-			return 0, err
-		}
-		pages, err := strconv.Atoi(strings.Fields(string(text))[1])
-		if err != nil {
-			return 0, err
-		}
-		sum += float64(pages*os.Getpagesize()) / 1024
-	}
-	return sum, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/fairway-net/fairway/bench/peer"
 )
 
 // server is a program under measurement, or the upstream of all of them.
@@ -28,7 +29,7 @@ const manyHosts = 10_000
 // startAll starts every proxy on the first processor and a port of its own, and
 // the upstream on the second. What has been started is returned even after an error.
 func startAll(ctx context.Context, t tools, dir string) (all []*server, err error) {
-	ports, err := freePorts(6)
+	ports, err := peer.FreePorts(6)
 	if err != nil {
 		return nil, err
 	}
@@ -131,18 +132,6 @@ end
 		}
 	}
 	return os.Chmod(dir, 0o755)
-}
-
-func freePorts(n int) (out []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out, nil
 }
 
 // answers waits until the server answers for the last of its hosts.

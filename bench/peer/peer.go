@@ -1,0 +1,124 @@
+// Package peer is what the benchmarks share about the programs that they run
+// beside Fairway: fetching them without installing them, and weighing them.
+// It does not know what they are.
+package peer
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Unpack fetches Debian packages into the directory to, which appears complete
+// or not at all. cache is a directory on the same file system.
+func Unpack(ctx context.Context, cache, to string, packages []string) error {
+	dir, err := os.MkdirTemp(cache, "unpack")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	cmd := exec.CommandContext(ctx, "apt-get", append([]string{"download", "-q"}, packages...)...)
+	cmd.Dir = dir
+	if err := Run(cmd); err != nil {
+		return fmt.Errorf("fetch Debian's packages: %w", err)
+	}
+	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	if err != nil {
+		return err
+	}
+	for _, deb := range debs {
+		if err := Run(exec.CommandContext(ctx, "dpkg", "-x", deb, filepath.Join(dir, "root"))); err != nil {
+			return err
+		}
+	}
+	return os.Rename(filepath.Join(dir, "root"), to)
+}
+
+// Run runs cmd; what it printed is part of the error.
+func Run(cmd *exec.Cmd) error {
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, b)
+	}
+	return nil
+}
+
+// FreePorts returns n TCP ports of the loopback that nobody listens on.
+func FreePorts(n int) (out []int, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		out = append(out, l.Addr().(*net.TCPAddr).Port)
+	}
+	return out, nil
+}
+
+// CPUTime is what the process group of leader has used, user and kernel.
+func CPUTime(leader int) (time.Duration, error) {
+	var sum time.Duration
+	for _, pid := range family(leader) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0, err
+		}
+		// utime and stime are fields 14 and 15, in hundredths of a second on
+		// every Linux.
+		for _, v := range fields(text)[11:13] {
+			ticks, err := strconv.Atoi(v)
+			if err != nil {
+				return 0, err
+			}
+			sum += time.Duration(ticks) * 10 * time.Millisecond
+		}
+	}
+	return sum, nil
+}
+
+// Memory is the resident set of the process group of leader, in KiB.
+func Memory(leader int) (float64, error) {
+	sum := 0.0
+	for _, pid := range family(leader) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		if err != nil {
+			return 0, err
+		}
+		pages, err := strconv.Atoi(strings.Fields(string(text))[1])
+		if err != nil {
+			return 0, err
+		}
+		sum += float64(pages*os.Getpagesize()) / 1024
+	}
+	return sum, nil
+}
+
+// family is the process group that leader leads.
+func family(leader int) []int {
+	var out []int
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if group, _ := strconv.Atoi(fields(text)[2]); group == leader {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// fields splits /proc/PID/stat from its third field on: the second, the
+// command, may hold spaces.
+func fields(stat []byte) []string {
+	return strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+2:]))
+}
