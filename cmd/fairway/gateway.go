@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -19,24 +20,39 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	http := fs.String("http", ":8080", "serve HTTP on `ADDR`")
 	https := fs.String("https", ":8443", "serve HTTPS on `ADDR`")
 	health := fs.String("health", ":8081", "serve /livez, /readyz, /metrics and /routes on `ADDR`")
+	var manifests []string
+	fs.Func("manifests", "serve what `FILE|DIR` says, and the files given as arguments, without an API server", func(s string) error {
+		manifests = append(manifests, s)
+		return nil
+	})
 	accessLog := fs.Bool("access-log", false, "write one line of JSON per request to standard output")
 	lameDuck := fs.Duration("lame-duck", 5*time.Second, "go on accepting for this `TIME` after being told to end")
 	drain := fs.Duration("drain", 20*time.Second, "wait this `TIME` for requests under way after that")
-	if _, err := cli.Parse(env, fs, args, 0, 0); err != nil {
+	more, err := cli.Parse(env, fs, args, 0, -1)
+	if err != nil {
 		return err
+	}
+	if len(more) > 0 && len(manifests) == 0 {
+		return cli.Hint(fmt.Errorf("unexpected argument %q", more[0]), "usage: "+env.Usage+"; files go with --manifests")
 	}
 	cfg, err := config.Load(*dir)
 	if err != nil {
 		return cli.Hint(err, "correct the ConfigMap fairway-config")
-	}
-	rest, err := kube.Connect(*kubeconfig, cfg.APIServer)
-	if err != nil {
-		return cli.Hint(err, "run it in a pod, or give --kubeconfig")
 	}
 	log := cli.Logger(env)
 	o := proxy.Options{Listen: map[string]string{"http": *http, "https": *https}, LameDuck: *lameDuck, Drain: *drain, Log: log}
 	if *accessLog {
 		o.AccessLog = slog.New(slog.NewJSONHandler(env.Stdout, nil))
 	}
-	return agent.RunGateway(ctx, agent.GatewayOptions{Rest: rest, Proxy: o, Health: *health, Log: log})
+	g := agent.GatewayOptions{Proxy: o, Health: *health, Log: log, Manifests: append(manifests, more...)}
+	if len(g.Manifests) > 0 {
+		if err := agent.RunGateway(ctx, g); err != nil {
+			return cli.Hint(err, "the manifests are read again when they change, but must be right at the start")
+		}
+		return nil
+	}
+	if g.Rest, err = kube.Connect(*kubeconfig, cfg.APIServer); err != nil {
+		return cli.Hint(err, "run it in a pod, or give --kubeconfig")
+	}
+	return agent.RunGateway(ctx, g)
 }

@@ -2,25 +2,29 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"k8s.io/client-go/rest"
 
+	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy"
 	"github.com/fairway-net/fairway/internal/run"
+	"github.com/fairway-net/fairway/internal/source/file"
 	"github.com/fairway-net/fairway/internal/source/kube"
 	"github.com/fairway-net/fairway/internal/state"
 )
 
 // GatewayOptions are what `fairway gateway` is started with.
 type GatewayOptions struct {
-	Rest   *rest.Config
-	Params route.Params
-	Proxy  proxy.Options
-	Health string // address of /livez, /readyz, /metrics and /routes; "": none
-	Log    *slog.Logger
+	Rest      *rest.Config
+	Manifests []string // files and directories to read instead of watching Rest's API server
+	Params    route.Params
+	Proxy     proxy.Options
+	Health    string // address of /livez, /readyz, /metrics and /routes; "": none
+	Log       *slog.Logger
 }
 
 // RunGateway serves what Ingresses ask for. It only serves: statuses and Events
@@ -46,18 +50,29 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	failed := make(chan error, 2)
 	serving, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() {
-		failed <- kube.Run(watching, kube.Options{Rest: o.Rest, Kinds: route.Kinds(), Log: o.Log}, store)
-		cancel()
-	}()
+	if len(o.Manifests) > 0 {
+		if err := followManifests(watching, o, store); err != nil {
+			return err
+		}
+	} else {
+		go func() {
+			failed <- kube.Run(watching, kube.Options{Rest: o.Rest, Kinds: route.Kinds(), Log: o.Log}, store)
+			cancel()
+		}()
+	}
 	planner := route.New(o.Params)
 	go func() {
 		w := store.Watch(route.Kinds()...)
 		defer w.Close()
+		said := map[model.Rejected]bool{}
 		// Resync only notices certificates that expired.
 		failed <- run.Loop(watching, o.Log, "routes", w, run.Options{Synced: route.Kinds(), Interval: 5 * time.Millisecond, Resync: time.Hour},
 			func(_ context.Context, snap *state.Snapshot, changes state.Changes) error {
-				server.Apply(planner.Update(snap, changes, time.Now()))
+				plan := planner.Update(snap, changes, time.Now())
+				server.Apply(plan)
+				if len(o.Manifests) > 0 { // no controller tells by Events
+					said = tell(o.Log, plan.Rejected, said)
+				}
 				return nil
 			})
 	}()
@@ -68,4 +83,26 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		return <-failed
 	}
 	return nil
+}
+
+// followManifests reads the manifests once, so that a mistake is an error, and
+// then again whenever they change.
+func followManifests(ctx context.Context, o GatewayOptions, store *state.Store) error {
+	src := file.New(file.Options{Paths: o.Manifests, Log: o.Log}, store)
+	if err := src.Load(); err != nil {
+		return fmt.Errorf("read manifests: %w", err)
+	}
+	go src.Run(ctx)
+	return nil
+}
+
+// tell logs what is rejected now and was not before, and returns what is rejected.
+func tell(log *slog.Logger, rejected []model.Rejected, before map[model.Rejected]bool) map[model.Rejected]bool {
+	now := make(map[model.Rejected]bool, len(rejected))
+	for _, r := range rejected {
+		if now[r] = true; !before[r] {
+			log.Warn(r.String(), "object", r.Ref.String(), "reason", r.Reason)
+		}
+	}
+	return now
 }
