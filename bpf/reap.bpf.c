@@ -1,52 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Connected UDP sockets whose backend is gone (BPF iterators, run by the agent
- * when an endpoint of a UDP port vanishes). No hook sees what such a socket
- * sends, so it would talk to nobody for as long as the program keeps it:
- * resolvers keep theirs for days. TCP notices by itself, and its connections
- * are to survive when an endpoint merely leaves the Service.
+/* Connected sockets whose backend is gone (BPF iterators, run by the agent in
+ * the network namespaces that the map talkers names, see reap.go). No hook sees
+ * what such a socket sends:
  *
- *   orphans   lists the network namespaces that have such sockets
- *   reap      destroys them, in the namespace of who reads it: their programs
- *             get ECONNABORTED and make new ones
- */
+ *   reap_udp  a UDP socket whose backend serves no more would talk to nobody for
+ *             as long as the program keeps it; resolvers keep theirs for days
+ *   reap_tcp  a TCP socket whose pod is gone would wait for an answer for as long
+ *             as the kernel sends again. An endpoint that merely left the Service
+ *             keeps its connections.
+ *
+ * Their programs get ECONNABORTED and make new ones. */
 #include "lib/lb.h"
-
-/* Of the kernel's own types only what is read; the loader finds the offsets. */
-#define KERNEL_TYPE __attribute__((preserve_access_index))
-
-struct ns_common {
-	unsigned int inum;
-} KERNEL_TYPE;
-
-struct net {
-	struct ns_common ns;
-} KERNEL_TYPE;
-
-typedef struct {
-	struct net *net;
-} KERNEL_TYPE possible_net_t;
-
-struct sock_common {
-	possible_net_t skc_net;
-} KERNEL_TYPE;
-
-struct sock {
-	struct sock_common __sk_common;
-	__u16 sk_protocol;
-} KERNEL_TYPE;
 
 struct seq_file;
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
-} KERNEL_TYPE;
+} __attribute__((preserve_access_index));
 
-struct iter_storage {
-	struct bpf_iter_meta *meta;
-	void *map;
-	struct sock *sk;
-	struct peer *value;
-};
+struct sock_common {
+	__u16 skc_family; /* not read; the kernel's function wants the whole type */
+} __attribute__((preserve_access_index));
 
 struct udp_sock;
 
@@ -55,36 +29,33 @@ struct iter_udp {
 	struct udp_sock *sk;
 };
 
+struct iter_tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk;
+};
+
 extern int bpf_sock_destroy(struct sock_common *sk) SEC(".ksyms");
 
-static __always_inline bool orphaned(const struct peer *p)
-{
-	return p->vport && !serves(p->service, &p->backend, p->bport);
-}
-
-SEC("iter/bpf_sk_storage_map")
-int orphans(struct iter_storage *ctx)
-{
-	struct sock *sk = ctx->sk;
-	struct peer *value = ctx->value, p;
-	if (!sk || !value || sk->sk_protocol != PROTO_UDP)
-		return 0;
-	p = *value;
-	if (!orphaned(&p))
-		return 0;
-	__u32 inode = sk->__sk_common.skc_net.net->ns.inum;
-	bpf_seq_write(ctx->meta->seq, &inode, sizeof(inode));
-	return 0;
-}
-
 SEC("iter/udp")
-int reap(struct iter_udp *ctx)
+int reap_udp(struct iter_udp *ctx)
 {
 	struct udp_sock *sk = ctx->sk;
 	if (!sk)
 		return 0;
-	struct peer *value = bpf_sk_storage_get(&sock_peer, sk, NULL, 0);
-	if (value && orphaned(value))
+	struct peer *p = bpf_sk_storage_get(&sock_peer, sk, NULL, 0);
+	if (p && p->vport && !serves(p->service, &p->backend, p->bport))
 		bpf_sock_destroy((struct sock_common *)sk);
+	return 0;
+}
+
+SEC("iter/tcp")
+int reap_tcp(struct iter_tcp *ctx)
+{
+	struct sock_common *sk = ctx->sk;
+	if (!sk)
+		return 0;
+	struct peer *p = bpf_sk_storage_get(&sock_peer, sk, NULL, 0);
+	if (p && p->vport && pod_gone(&p->backend))
+		bpf_sock_destroy(sk);
 	return 0;
 }

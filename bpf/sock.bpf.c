@@ -90,6 +90,15 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, const struct add
 	return PROCEED;
 }
 
+/* Where the agent has to look for sockets when a backend goes. */
+static __always_inline void note_talker(struct bpf_sock_addr *ctx, const struct addr *backend)
+{
+	struct talker_key k = {.netns = bpf_get_netns_cookie(ctx), .backend = *backend};
+	__u32 one = 1;
+	if (!bpf_map_lookup_elem(&talkers, &k))
+		bpf_map_update_elem(&talkers, &k, &one, BPF_ANY);
+}
+
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct peer pr = {};
@@ -105,6 +114,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 	struct peer *p = bpf_sk_storage_get(&sock_peer, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (p)
 		*p = pr;
+	note_talker(ctx, &pr.backend);
 	set_user_addr(ctx, v6, &pr.backend, pr.bport);
 	return PROCEED;
 }

@@ -118,7 +118,6 @@ static long (*const bpf_fib_lookup)(void *ctx, struct bpf_fib_lookup *, int len,
 static void *(*const bpf_sk_storage_get)(void *map, void *sk, void *value, __u64 flags) = (void *)107;
 static long (*const bpf_sk_storage_delete)(void *map, void *sk) = (void *)108;
 static __u64 (*const bpf_get_netns_cookie)(void *ctx) = (void *)122;
-static long (*const bpf_seq_write)(void *seq, const void *data, __u32 len) = (void *)127;
 static long (*const bpf_redirect_neigh)(__u32 ifindex, struct bpf_redir_neigh *, int len, __u64 flags) = (void *)152;
 static __u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static int (*const bpf_set_retval)(int) = (void *)187;

@@ -28,6 +28,13 @@ static __always_inline bool serves(__u32 service, const struct addr *a, __be16 p
 	return bpf_map_lookup_elem(&members, &k) != NULL;
 }
 
+/* Whether the pod that had an address is no more: what is sent there is lost,
+ * and nobody will say so. */
+static __always_inline bool pod_gone(const struct addr *a)
+{
+	return bpf_map_lookup_elem(&gone, a) != NULL;
+}
+
 /* Whether the Service admits a source (loadBalancerSourceRanges). */
 static __always_inline bool admitted(const struct frontend *fe, const struct addr *src)
 {

@@ -26,6 +26,8 @@ HASH(slots, struct slot_key, struct backend, 524288);
 HASH(members, struct member_key, struct member, 524288);
 LPM(ranges, struct range_key, __u32, 65536);
 LRU(affinities, struct affinity_key, struct affinity, 16384);
+HASH(talkers, struct talker_key, __u32, 262144);
+HASH(gone, struct addr, __u32, 65536); /* pods that are no more, until their address is given again */
 SOCK(sock_peer, struct peer);   /* connected sockets */
 SOCK(sock_peers, struct peers); /* UDP */
 

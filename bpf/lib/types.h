@@ -123,6 +123,12 @@ struct member {
 	__u32 sets; /* bit i: in the i-th set, so eligible for new flows there */
 };
 
+/* Which network namespaces have had connected sockets to a backend. */
+struct talker_key {
+	__u64 netns; /* cookie */
+	struct addr backend;
+};
+
 struct affinity_key {
 	__u32 service;
 	struct addr client; /* an address, or the network namespace of a socket: see client_of */

@@ -104,6 +104,8 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 	}
 	loop("services", run.Options{Synced: services.kinds(), Interval: 5 * time.Millisecond}, services.step)
 	loop("policies", run.Options{Synced: policies.kinds(), Interval: 5 * time.Millisecond}, policies.step)
+	addrs := &podAddrs{datapath: datapath}
+	loop("pod addresses", run.Options{Synced: addrs.kinds(), Interval: 5 * time.Millisecond}, addrs.step)
 	loop("routes", run.Options{Synced: routes.kinds(), Interval: 20 * time.Millisecond, Resync: time.Minute}, routes.step)
 	loop("vips", run.Options{Synced: vips.kinds(), Interval: 20 * time.Millisecond}, vips.step)
 

@@ -10,28 +10,38 @@ import (
 )
 
 // Netns is an open network namespace.
-type Netns struct{ f *os.File }
+type Netns struct {
+	Cookie uint64 // what BPF programs call it
+	f      *os.File
+}
 
-// FindNetns opens the network namespaces with the given inode numbers, as far
-// as a process that we can see lives in them. The caller closes them.
-func FindNetns(inodes map[uint32]bool) ([]*Netns, error) {
+// FindNetns opens the network namespaces that want has, by their cookies, as far
+// as a process that we can see lives in them; a nil want is all. The caller
+// closes them.
+func FindNetns(want map[uint64]bool) ([]*Netns, error) {
 	paths, err := filepath.Glob("/proc/[0-9]*/ns/net")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	found := map[uint64]bool{}
+	seen := map[uint64]bool{} // inodes
 	var out []*Netns
 	for _, p := range paths {
 		var st unix.Stat_t
-		if unix.Stat(p, &st) != nil || !inodes[uint32(st.Ino)] || found[st.Ino] {
-			continue // gone meanwhile, or not asked for
+		if unix.Stat(p, &st) != nil || seen[st.Ino] {
+			continue // gone meanwhile, or known
 		}
+		seen[st.Ino] = true
 		f, err := os.Open(p)
 		if err != nil {
 			continue
 		}
-		found[st.Ino] = true
-		out = append(out, &Netns{f})
+		n := &Netns{f: f}
+		err = n.Do(func() (err error) { n.Cookie, err = NetnsCookie(); return err })
+		if err != nil || want != nil && !want[n.Cookie] {
+			f.Close()
+			continue
+		}
+		out = append(out, n)
 	}
 	return out, nil
 }

@@ -39,6 +39,7 @@ type Datapath struct {
 	links    *links
 	filters  *filters
 	groups   *groups
+	reaper   *reaper
 
 	flows atomic.Int64 // in the connection table after the last Sweep
 }
@@ -56,6 +57,7 @@ func open(o Options, layout string) (*Datapath, error) {
 	if err := d.load(); err != nil {
 		return nil, err
 	}
+	d.reaper = newReaper(&d.objs, d.log)
 	if err := d.restore(); err != nil {
 		return nil, errors.Join(fmt.Errorf("read maps below %s: %w", d.dir(), err), d.Close())
 	}
@@ -139,6 +141,7 @@ func (d *Datapath) restore() error {
 func (d *Datapath) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.reaper.close()
 	if d.links != nil {
 		d.links.close()
 	}

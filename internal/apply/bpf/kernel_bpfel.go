@@ -155,6 +155,12 @@ type kernelSlotKey struct {
 	Index uint32
 }
 
+type kernelTalkerKey struct {
+	_       structs.HostLayout
+	Netns   uint64
+	Backend kernelAddr
+}
+
 type kernelTuple struct {
 	_     structs.HostLayout
 	Src   kernelAddr
@@ -193,6 +199,7 @@ const (
 	kernelMapEndpoints     = "endpoints"
 	kernelMapFrags         = "frags"
 	kernelMapFrontends     = "frontends"
+	kernelMapGone          = "gone"
 	kernelMapMembers       = "members"
 	kernelMapNames         = "names"
 	kernelMapNets          = "nets"
@@ -203,6 +210,7 @@ const (
 	kernelMapSlots         = "slots"
 	kernelMapSockPeer      = "sock_peer"
 	kernelMapSockPeers     = "sock_peers"
+	kernelMapTalkers       = "talkers"
 	kernelMapVerdicts      = "verdicts"
 	kernelMapVips          = "vips"
 	kernelProgConnect4     = "connect4"
@@ -211,8 +219,8 @@ const (
 	kernelProgFromPod      = "from_pod"
 	kernelProgGetpeername4 = "getpeername4"
 	kernelProgGetpeername6 = "getpeername6"
-	kernelProgOrphans      = "orphans"
-	kernelProgReap         = "reap"
+	kernelProgReapTcp      = "reap_tcp"
+	kernelProgReapUdp      = "reap_udp"
 	kernelProgRecvmsg4     = "recvmsg4"
 	kernelProgRecvmsg6     = "recvmsg6"
 	kernelProgSendmsg4     = "sendmsg4"
@@ -272,8 +280,8 @@ type kernelProgramSpecs struct {
 	FromPod      *ebpf.ProgramSpec `ebpf:"from_pod"`
 	Getpeername4 *ebpf.ProgramSpec `ebpf:"getpeername4"`
 	Getpeername6 *ebpf.ProgramSpec `ebpf:"getpeername6"`
-	Orphans      *ebpf.ProgramSpec `ebpf:"orphans"`
-	Reap         *ebpf.ProgramSpec `ebpf:"reap"`
+	ReapTcp      *ebpf.ProgramSpec `ebpf:"reap_tcp"`
+	ReapUdp      *ebpf.ProgramSpec `ebpf:"reap_udp"`
 	Recvmsg4     *ebpf.ProgramSpec `ebpf:"recvmsg4"`
 	Recvmsg6     *ebpf.ProgramSpec `ebpf:"recvmsg6"`
 	Sendmsg4     *ebpf.ProgramSpec `ebpf:"sendmsg4"`
@@ -293,6 +301,7 @@ type kernelMapSpecs struct {
 	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
 	Frags      *ebpf.MapSpec `ebpf:"frags"`
 	Frontends  *ebpf.MapSpec `ebpf:"frontends"`
+	Gone       *ebpf.MapSpec `ebpf:"gone"`
 	Members    *ebpf.MapSpec `ebpf:"members"`
 	Names      *ebpf.MapSpec `ebpf:"names"`
 	Nets       *ebpf.MapSpec `ebpf:"nets"`
@@ -303,6 +312,7 @@ type kernelMapSpecs struct {
 	Slots      *ebpf.MapSpec `ebpf:"slots"`
 	SockPeer   *ebpf.MapSpec `ebpf:"sock_peer"`
 	SockPeers  *ebpf.MapSpec `ebpf:"sock_peers"`
+	Talkers    *ebpf.MapSpec `ebpf:"talkers"`
 	Verdicts   *ebpf.MapSpec `ebpf:"verdicts"`
 	Vips       *ebpf.MapSpec `ebpf:"vips"`
 }
@@ -343,6 +353,7 @@ type kernelMaps struct {
 	Endpoints  *ebpf.Map `ebpf:"endpoints"`
 	Frags      *ebpf.Map `ebpf:"frags"`
 	Frontends  *ebpf.Map `ebpf:"frontends"`
+	Gone       *ebpf.Map `ebpf:"gone"`
 	Members    *ebpf.Map `ebpf:"members"`
 	Names      *ebpf.Map `ebpf:"names"`
 	Nets       *ebpf.Map `ebpf:"nets"`
@@ -353,6 +364,7 @@ type kernelMaps struct {
 	Slots      *ebpf.Map `ebpf:"slots"`
 	SockPeer   *ebpf.Map `ebpf:"sock_peer"`
 	SockPeers  *ebpf.Map `ebpf:"sock_peers"`
+	Talkers    *ebpf.Map `ebpf:"talkers"`
 	Verdicts   *ebpf.Map `ebpf:"verdicts"`
 	Vips       *ebpf.Map `ebpf:"vips"`
 }
@@ -366,6 +378,7 @@ func (m *kernelMaps) Close() error {
 		m.Endpoints,
 		m.Frags,
 		m.Frontends,
+		m.Gone,
 		m.Members,
 		m.Names,
 		m.Nets,
@@ -376,6 +389,7 @@ func (m *kernelMaps) Close() error {
 		m.Slots,
 		m.SockPeer,
 		m.SockPeers,
+		m.Talkers,
 		m.Verdicts,
 		m.Vips,
 	)
@@ -400,8 +414,8 @@ type kernelPrograms struct {
 	FromPod      *ebpf.Program `ebpf:"from_pod"`
 	Getpeername4 *ebpf.Program `ebpf:"getpeername4"`
 	Getpeername6 *ebpf.Program `ebpf:"getpeername6"`
-	Orphans      *ebpf.Program `ebpf:"orphans"`
-	Reap         *ebpf.Program `ebpf:"reap"`
+	ReapTcp      *ebpf.Program `ebpf:"reap_tcp"`
+	ReapUdp      *ebpf.Program `ebpf:"reap_udp"`
 	Recvmsg4     *ebpf.Program `ebpf:"recvmsg4"`
 	Recvmsg6     *ebpf.Program `ebpf:"recvmsg6"`
 	Sendmsg4     *ebpf.Program `ebpf:"sendmsg4"`
@@ -418,8 +432,8 @@ func (p *kernelPrograms) Close() error {
 		p.FromPod,
 		p.Getpeername4,
 		p.Getpeername6,
-		p.Orphans,
-		p.Reap,
+		p.ReapTcp,
+		p.ReapUdp,
 		p.Recvmsg4,
 		p.Recvmsg6,
 		p.Sendmsg4,

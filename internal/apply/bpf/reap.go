@@ -1,10 +1,12 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -12,50 +14,158 @@ import (
 	"github.com/fairway-net/fairway/internal/sys"
 )
 
-// reap destroys the connected UDP sockets of all pods whose backend is gone;
-// see bpf/reap.bpf.c. It costs nothing to speak of where there are none.
-func (d *Datapath) reap() error {
-	out, err := runIter(link.IterOptions{Program: d.objs.Orphans, Map: d.objs.SockPeer})
-	if err != nil {
-		return fmt.Errorf("list orphaned sockets: %w", err)
+// reaper destroys the sockets that talk to nobody; see bpf/reap.bpf.c. It has a
+// goroutine of its own, for it enters the network namespaces of pods, which
+// may be many, and whoever applies a change must not wait for that.
+type reaper struct {
+	objs *kernelObjects
+	log  *slog.Logger
+	wake chan struct{}
+	done chan struct{}
+
+	mu     sync.Mutex
+	addrs  map[kernelAddr]bool // backends of which something has gone
+	closed bool
+}
+
+func newReaper(objs *kernelObjects, log *slog.Logger) *reaper {
+	r := &reaper{objs: objs, log: log, wake: make(chan struct{}, 1), done: make(chan struct{}), addrs: map[kernelAddr]bool{}}
+	go r.run()
+	return r
+}
+
+// want makes the reaper look after the sockets that talk to addrs.
+func (r *reaper) want(addrs map[kernelAddr]bool) {
+	if len(addrs) == 0 {
+		return
 	}
-	inodes := map[uint32]bool{}
-	for ; len(out) >= 4; out = out[4:] {
-		inodes[binary.NativeEndian.Uint32(out)] = true
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.Copy(r.addrs, addrs)
+	r.signal()
+}
+
+// signal is called with mu held.
+func (r *reaper) signal() {
+	if r.closed {
+		return
 	}
-	if len(inodes) == 0 {
-		return nil
+	select {
+	case r.wake <- struct{}{}:
+	default: // it has not begun yet
 	}
-	namespaces, err := sys.FindNetns(inodes)
+}
+
+// close waits until the reaper has ended.
+func (r *reaper) close() {
+	r.mu.Lock()
+	if !r.closed {
+		r.closed = true
+		close(r.wake)
+	}
+	r.mu.Unlock()
+	<-r.done
+}
+
+func (r *reaper) run() {
+	defer close(r.done)
+	for range r.wake {
+		r.mu.Lock()
+		addrs := r.addrs
+		r.addrs = map[kernelAddr]bool{}
+		r.mu.Unlock()
+		if err := r.reap(addrs); err != nil {
+			r.log.Warn("sockets keep talking to endpoints that are gone", "err", err)
+		}
+	}
+}
+
+// reap looks through the sockets of all namespaces that have talked to addrs.
+func (r *reaper) reap(addrs map[kernelAddr]bool) error {
+	talkers, full, err := r.talkers(addrs)
+	if err != nil || len(talkers) == 0 {
+		return err
+	}
+	cookies := map[uint64]bool{}
+	for _, k := range talkers {
+		cookies[k.Netns] = true
+	}
+	if full { // some may not be in the map
+		cookies = nil
+	}
+	namespaces, err := sys.FindNetns(cookies)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, n := range namespaces {
-		errs = append(errs, n.Do(func() error { return reapHere(d.objs.Reap) }), n.Close())
+		errs = append(errs, n.Do(func() error {
+			return errors.Join(runIter(r.objs.ReapUdp), runIter(r.objs.ReapTcp))
+		}), n.Close())
+	}
+	for _, k := range talkers {
+		if r.objs.Gone.Lookup(k.Backend, new(uint32)) == nil { // nobody talks to it any more
+			errs = append(errs, deleteKey(r.objs.Talkers, k))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// reapHere destroys the orphaned sockets of the thread's network namespace.
-func reapHere(prog *ebpf.Program) error {
-	if _, err := runIter(link.IterOptions{Program: prog}); err != nil {
-		return fmt.Errorf("destroy orphaned sockets: %w", err)
+// talkers lists the entries for addrs, and says whether the map is full.
+func (r *reaper) talkers(addrs map[kernelAddr]bool) (found []kernelTalkerKey, full bool, err error) {
+	n := uint32(0)
+	err = eachBatch(r.objs.Talkers, func(k kernelTalkerKey, _ uint32) {
+		n++
+		if addrs[k.Backend] {
+			found = append(found, k)
+		}
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("list namespaces with sockets: %w", err)
+	}
+	return found, n >= r.objs.Talkers.MaxEntries(), nil
+}
+
+// sweep forgets the namespaces that are gone, once there are enough entries to
+// care.
+func (r *reaper) sweep() error {
+	const enough = 4096
+	var keys []kernelTalkerKey
+	err := eachBatch(r.objs.Talkers, func(k kernelTalkerKey, _ uint32) { keys = append(keys, k) })
+	if err != nil || len(keys) < enough {
+		return err
+	}
+	namespaces, err := sys.FindNetns(nil)
+	if err != nil {
+		return err
+	}
+	live := map[uint64]bool{}
+	for _, n := range namespaces {
+		live[n.Cookie] = true
+		n.Close()
+	}
+	for _, k := range keys {
+		if !live[k.Netns] {
+			if err := deleteKey(r.objs.Talkers, k); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// runIter runs a BPF iterator to its end and returns what it wrote.
-func runIter(o link.IterOptions) ([]byte, error) {
-	it, err := link.AttachIter(o)
+// runIter runs a BPF iterator over the sockets of the thread's network namespace.
+func runIter(prog *ebpf.Program) error {
+	it, err := link.AttachIter(link.IterOptions{Program: prog})
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("attach iterator: %w", err)
 	}
 	defer it.Close()
 	r, err := it.Open()
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("open iterator: %w", err)
 	}
 	defer r.Close()
-	return io.ReadAll(r)
+	_, err = io.Copy(io.Discard, r)
+	return err
 }

@@ -25,7 +25,7 @@ type services struct {
 	complete  map[uint32]bool                             // backend sets written by this process
 	claims    map[kernelFrontendKey]map[service.Key]kernelFrontend
 	applied   map[service.Key]*appliedService
-	orphaning bool // endpoints of a UDP port have gone, and others are there
+	orphaned  map[kernelAddr]bool // endpoints of UDP ports that have gone while others are there
 }
 
 // appliedService is what one key holds on to.
@@ -39,7 +39,7 @@ func restoreServices(m *kernelMaps) (*services, error) {
 	s := &services{
 		maps: m, frontends: map[kernelFrontendKey]kernelFrontend{}, members: map[uint32]map[kernelMemberKey]kernelMember{},
 		ranges: map[uint32]map[kernelRangeKey]uint32{}, sizes: map[uint32]uint32{}, complete: map[uint32]bool{},
-		claims: map[kernelFrontendKey]map[service.Key]kernelFrontend{}, applied: map[service.Key]*appliedService{},
+		claims: map[kernelFrontendKey]map[service.Key]kernelFrontend{}, applied: map[service.Key]*appliedService{}, orphaned: map[kernelAddr]bool{},
 	}
 	var err error
 	if s.ids, err = restoreIDs(m.Names, kindService); err != nil {
@@ -72,6 +72,24 @@ func each[K, V any](m *ebpf.Map, f func(K, V)) error {
 	return it.Err()
 }
 
+// eachBatch is each for large maps: the kernel hands out many entries at once.
+func eachBatch[K, V any](m *ebpf.Map, f func(K, V)) error {
+	keys, values := make([]K, 1024), make([]V, 1024)
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := m.BatchLookup(&cursor, keys, values, nil)
+		for i := range n {
+			f(keys[i], values[i])
+		}
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
 func put[K comparable, V any](m map[uint32]map[K]V, id uint32, k K, v V) {
 	if m[id] == nil {
 		m[id] = map[K]V{}
@@ -94,12 +112,8 @@ func (d *Datapath) ApplyServices(ctx context.Context, plans []service.Plan) erro
 			errs = append(errs, fmt.Errorf("apply %v: %w", plans[i].Key, err))
 		}
 	}
-	if d.services.orphaning {
-		d.services.orphaning = false
-		if err := d.reap(); err != nil {
-			d.log.Warn("sockets keep talking to endpoints that are gone", "err", err)
-		}
-	}
+	d.reaper.want(d.services.orphaned)
+	clear(d.services.orphaned)
 	return errors.Join(errs...)
 }
 
@@ -207,7 +221,9 @@ func (s *services) trimPort(id uint32, p *service.Port) error {
 				return err
 			}
 			delete(s.members[id], k)
-			s.orphaning = s.orphaning || p.Protocol == model.UDP && len(want) > 0
+			if p.Protocol == model.UDP && len(want) > 0 {
+				s.orphaned[k.Addr] = true
+			}
 		}
 	}
 	if want := rangesOf(id, p); len(s.ranges[id]) > len(want) {

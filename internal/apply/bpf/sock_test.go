@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -128,29 +129,92 @@ func TestNodePortFromSockets(t *testing.T) {
 // that its program makes a new one. TCP connections are left alone.
 func TestConnectedUDPIsEnded(t *testing.T) {
 	w := newWorld(t)
-	svc := web("dns", "10.96.0.10")
-	w.set(svc, w.a2.IPs[0])
 	// A namespace is found by the processes in it, as a pod's is.
 	w.a1.Hold()
-	gone, err := w.a1.Dial(w.node1.cgroup, "udp", "10.96.0.10:80", "")
-	w.must(err)
-	defer gone.Close()
-	stays, err := w.a1.Dial(w.node1.cgroup, "tcp", "10.96.0.10:80", "")
-	w.must(err)
-	defer stays.Close()
-	direct, err := w.a1.Dial(w.node1.cgroup, "udp", w.a2.IPs[0].String()+":8080", "")
-	w.must(err)
-	defer direct.Close()
-	_, err = gone.Ask("x")
-	w.must(err)
-	w.set(svc, w.b1.IPs[0])
-	gone.SetReadDeadline(time.Now().Add(time.Second))
-	if _, err := gone.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNABORTED) {
-		t.Errorf("the socket of the backend that is gone: %v, want connection aborted", err)
-	}
-	for name, c := range map[string]*testkit.Conn{"TCP": stays, "not to a Service": direct} {
-		if _, err := c.Ask("x"); err != nil {
-			t.Errorf("the socket %s: %v", name, err)
+	for family, vip := range []string{"10.96.0.10", "fd00:96::10"} {
+		svc := web("dns", vip)
+		at := netip.AddrPortFrom(netip.MustParseAddr(vip), 80).String()
+		w.set(svc, w.a2.IPs[family])
+		gone, err := w.a1.Dial(w.node1.cgroup, "udp", at, "")
+		w.must(err)
+		defer gone.Close()
+		stays, err := w.a1.Dial(w.node1.cgroup, "tcp", at, "")
+		w.must(err)
+		defer stays.Close()
+		direct, err := w.a1.Dial(w.node1.cgroup, "udp", netip.AddrPortFrom(w.a2.IPs[family], 8080).String(), "")
+		w.must(err)
+		defer direct.Close()
+		_, err = gone.Ask("x")
+		w.must(err)
+		w.set(svc, w.b1.IPs[family])
+		w.aborted("the socket of the backend that is gone", gone)
+		for name, c := range map[string]*testkit.Conn{"TCP": stays, "not to a Service": direct} {
+			if _, err := c.Ask("x"); err != nil {
+				t.Errorf("the socket %s: %v", name, err)
+			}
 		}
 	}
+}
+
+// aborted expects that a socket is ended, and not by its peer.
+func (w *world) aborted(what string, c *testkit.Conn) {
+	w.Helper()
+	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNABORTED) {
+		w.Errorf("%s: %v, want connection aborted", what, err)
+	}
+}
+
+// A TCP connection ends when the pod at its other end is gone, and by nothing
+// else that happens to its Service.
+func TestVanishedPodResets(t *testing.T) {
+	w := newWorld(t)
+	w.a1.Hold()
+	for family, vip := range []string{"10.96.0.10", "fd00:96::10"} {
+		svc := web("web", vip)
+		at := netip.AddrPortFrom(netip.MustParseAddr(vip), 80).String()
+		dial := func(backend netip.Addr, addr string) *testkit.Conn {
+			w.set(svc, backend)
+			c, err := w.a1.Dial(w.node1.cgroup, "tcp", addr, "")
+			w.must(err)
+			t.Cleanup(func() { c.Close() })
+			_, err = c.Ask("x")
+			w.must(err)
+			return c
+		}
+		here, there := dial(w.a2.IPs[family], at), dial(w.b1.IPs[family], at)
+		direct := dial(w.a2.IPs[family], netip.AddrPortFrom(w.a2.IPs[family], 8080).String())
+		alive := func(when string, conns ...*testkit.Conn) {
+			t.Helper()
+			for _, c := range conns {
+				if _, err := c.Ask("x"); err != nil {
+					t.Errorf("%s: %v", when, err)
+				}
+			}
+		}
+		e := w.endpoint(w.a2.IPs[family])
+		e.Ready, e.Terminating = false, true
+		w.setEndpoints(svc, e, w.endpoint(w.b1.IPs[family]))
+		alive("an endpoint terminates", here, there)
+		e.Serving = false
+		w.setEndpoints(svc, e, w.endpoint(w.b1.IPs[family]))
+		alive("an endpoint serves no more", here, there)
+		w.set(svc, w.b1.IPs[family])
+		alive("an endpoint has left", here, there)
+		w.set(svc)
+		alive("no endpoints", here, there)
+		w.node1.applyGone(nil, w.a2.IPs[family])
+		w.aborted("the pod is gone", here)
+		alive("another pod is gone", there, direct)
+		w.node1.applyGone([]netip.Addr{w.a2.IPs[family]}, w.b1.IPs[family])
+		w.aborted("the other pod is gone", there)
+		// The address is given again.
+		alive("a new pod", dial(w.a2.IPs[family], at))
+		w.node1.applyGone([]netip.Addr{w.b1.IPs[family]})
+	}
+}
+
+func (n *testNode) applyGone(back []netip.Addr, gone ...netip.Addr) {
+	n.w.Helper()
+	n.w.must(n.dp.ApplyGone(n.w.Context(), gone, back))
 }

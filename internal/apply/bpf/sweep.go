@@ -51,7 +51,7 @@ func (d *Datapath) Sweep(ctx context.Context) (Swept, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return swept, errors.Join(d.services.bury(), d.buryPolicy())
+	return swept, errors.Join(d.services.bury(), d.buryPolicy(), d.sweepGone(), d.reaper.sweep())
 }
 
 // sweepFlows goes through the connection table in batches. Only the datapath's
