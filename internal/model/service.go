@@ -77,6 +77,14 @@ type EndpointSlice struct {
 	Ports     []EndpointPort
 	Endpoints []Endpoint
 	Headless  bool // label service.kubernetes.io/headless: proxies skip it, DNS does not
+
+	// DomainNames are the addresses of a slice of type FQDN, which has neither
+	// Family nor Endpoints: nobody uses them but to say so.
+	DomainNames []string
+
+	// Triggered is when the change happened that the slice follows from (its
+	// controller's annotation); zero if it does not say.
+	Triggered time.Time
 }
 
 // Key is the slice's key in its state table: all slices of a Service share the

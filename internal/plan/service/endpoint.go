@@ -32,7 +32,7 @@ type portName struct {
 func endpointsOf(snap *state.Snapshot, svc *model.Service, family model.Family, self node) map[portName][]endpoint {
 	found := map[portName]map[netip.AddrPort]endpoint{}
 	for _, slice := range snap.SlicesOf(svc.Name) {
-		if slice.Family != family || slice.Headless {
+		if joins(slice, family) != Chosen {
 			continue
 		}
 		for _, sp := range slice.Ports {
@@ -63,6 +63,19 @@ func endpointsOf(snap *state.Snapshot, svc *model.Service, family model.Family, 
 	return out
 }
 
+// joins returns Chosen if the endpoints of slice are looked at in a family.
+func joins(slice *model.EndpointSlice, families ...model.Family) Verdict {
+	switch {
+	case slice.DomainNames != nil:
+		return DomainName
+	case slice.Headless:
+		return HeadlessSlice
+	case !slices.Contains(families, slice.Family):
+		return OtherFamily
+	}
+	return Chosen
+}
+
 func convert(e *model.Endpoint, port uint16, self node) endpoint {
 	addr := e.Addr.Unmap()
 	return endpoint{
@@ -73,66 +86,26 @@ func convert(e *model.Endpoint, port uint16, self node) endpoint {
 	}
 }
 
-// clusterSet is the set of traffic policy Cluster: the ready endpoints that the
-// hints allow to this node, else those that serve while terminating.
-func clusterSet(eps []endpoint, self node) Set {
-	near := topology(eps, self)
-	if set := backends(eps, func(e *endpoint) bool { return e.ready && near(e) }); len(set.Backends) > 0 {
-		return set
-	}
-	return backends(eps, (*endpoint).draining)
-}
+// clusterSet is the set of traffic policy Cluster.
+func clusterSet(eps []endpoint, self node) Set { return setOf(eps, byCluster(eps, self)) }
 
 // localSet is the set of traffic policy Local. Where there are endpoints, but
 // none here, clients must not be refused: a balancer would take that for an
 // answer, and another node has the endpoints.
 func localSet(eps []endpoint) Set {
-	set := backends(eps, func(e *endpoint) bool { return e.local && e.ready })
-	if len(set.Backends) == 0 {
-		set = backends(eps, func(e *endpoint) bool { return e.local && e.draining() })
-	}
+	set := setOf(eps, byLocal(eps))
 	if len(set.Backends) == 0 {
 		set.Drop = slices.ContainsFunc(eps, func(e endpoint) bool { return e.ready || e.draining() })
 	}
 	return set
 }
 
-func backends(eps []endpoint, keep func(*endpoint) bool) Set {
+func setOf(eps []endpoint, judge func(*endpoint) Verdict) Set {
 	var set Set
 	for i := range eps {
-		if keep(&eps[i]) {
+		if judge(&eps[i]).In() {
 			set.Backends = append(set.Backends, Backend{eps[i].addr, eps[i].local})
 		}
 	}
 	return set
-}
-
-// topology returns which endpoints this node should use, by the hints alone:
-// those for this node if every ready endpoint has node hints and one of them is
-// for this node; else the same with zones; else all (KEP-2433, KEP-4444).
-func topology(eps []endpoint, self node) func(*endpoint) bool {
-	hinted := func(hints func(*endpoint) []string, to string) func(*endpoint) bool {
-		hit := false
-		for i := range eps {
-			if !eps[i].ready {
-				continue
-			}
-			h := hints(&eps[i])
-			if len(h) == 0 {
-				return nil
-			}
-			hit = hit || slices.Contains(h, to)
-		}
-		if !hit || to == "" {
-			return nil
-		}
-		return func(e *endpoint) bool { return slices.Contains(hints(e), to) }
-	}
-	if f := hinted(func(e *endpoint) []string { return e.nodeHints }, self.name); f != nil {
-		return f
-	}
-	if f := hinted(func(e *endpoint) []string { return e.zoneHints }, self.zone); f != nil {
-		return f
-	}
-	return func(*endpoint) bool { return true }
 }

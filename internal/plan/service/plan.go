@@ -77,11 +77,8 @@ func For(snap *state.Snapshot, p Params, key Key) Plan {
 	return plan
 }
 
-// proxied reports whether proxies have anything to do with svc (ShouldSkipService
-// of kube-proxy): an ExternalName is DNS only even if a clusterIP lingers.
-func proxied(svc *model.Service) bool {
-	return !svc.Headless && svc.Type != model.ExternalName && !svc.ForeignProxy && len(svc.ClusterIPs) > 0
-}
+// proxied reports whether proxies have anything to do with svc.
+func proxied(svc *model.Service) bool { return skipped(svc) == "" }
 
 func families(svc *model.Service) []model.Family {
 	var out []model.Family
@@ -111,32 +108,31 @@ func nodeOf(snap *state.Snapshot, p Params) node {
 func planPort(svc *model.Service, sp *model.ServicePort, family model.Family, eps []endpoint, self node) Port {
 	p := Port{Family: family, Name: sp.Name, Protocol: sp.Protocol, Affinity: svc.Affinity}
 	p.SourceRanges = restriction(svc.SourceRanges, family)
-	cluster := func() int { return p.addSet(clusterSet(eps, self)) }
-	policy := func(local bool) int {
-		if local {
+	set := func(by TrafficPolicy) int {
+		if by == Local {
 			return p.addSet(localSet(eps))
 		}
-		return cluster()
+		return p.addSet(clusterSet(eps, self))
+	}
+	add := func(a netip.Addr, port uint16, kind FrontendKind) {
+		internal, external := policies(svc, kind)
+		p.add(Frontend{Addr: a, Port: port, Kind: kind, Internal: set(internal), External: set(external), Restricted: kind == LoadBalancer && p.SourceRanges != nil})
 	}
 	for _, a := range model.CutFamily(svc.ClusterIPs, family) {
-		i := policy(svc.InternalLocal)
-		p.add(Frontend{Addr: a, Port: sp.Port, Kind: ClusterIP, Internal: i, External: i})
+		add(a, sp.Port, ClusterIP)
 	}
-	// Clients of this node that name an address meant for the world need not
-	// make the detour through it: for them the traffic policy is Cluster.
 	for _, a := range model.CutFamily(svc.ExternalIPs, family) {
-		p.add(Frontend{Addr: a, Port: sp.Port, Kind: ExternalIP, Internal: cluster(), External: policy(svc.ExternalLocal)})
+		add(a, sp.Port, ExternalIP)
 	}
 	if svc.Type == model.LoadBalancer {
 		for _, in := range svc.LoadBalancer {
-			if !in.IP.IsValid() || in.Proxy || model.FamilyOf(in.IP) != family {
-				continue
+			if in.IP.IsValid() && !in.Proxy && model.FamilyOf(in.IP) == family {
+				add(in.IP, sp.Port, LoadBalancer)
 			}
-			p.add(Frontend{Addr: in.IP, Port: sp.Port, Kind: LoadBalancer, Internal: cluster(), External: policy(svc.ExternalLocal), Restricted: p.SourceRanges != nil})
 		}
 	}
 	if sp.NodePort != 0 && svc.Type != model.ClusterIP {
-		p.add(Frontend{Addr: anyAddr(family), Port: sp.NodePort, Kind: NodePort, Internal: cluster(), External: policy(svc.ExternalLocal)})
+		add(anyAddr(family), sp.NodePort, NodePort)
 	}
 	for _, e := range eps {
 		if e.serving || e.ready {
@@ -145,6 +141,19 @@ func planPort(svc *model.Service, sp *model.ServicePort, family model.Family, ep
 	}
 	slices.SortFunc(p.Frontends, compareFrontends)
 	return p
+}
+
+// policies returns which traffic policy counts at a frontend, for clients of
+// this node and for all others. Clients of this node that name an address meant
+// for the world need not make the detour through it: for them it is Cluster.
+func policies(svc *model.Service, kind FrontendKind) (internal, external TrafficPolicy) {
+	switch {
+	case kind == ClusterIP && svc.InternalLocal:
+		return Local, Local
+	case kind != ClusterIP && svc.ExternalLocal:
+		return Cluster, Local
+	}
+	return Cluster, Cluster
 }
 
 func anyAddr(f model.Family) netip.Addr {

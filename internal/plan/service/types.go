@@ -86,6 +86,17 @@ func (k FrontendKind) String() string {
 	return [...]string{"ClusterIP", "NodePort", "LoadBalancer", "ExternalIP", "HostPort"}[k]
 }
 
+// TrafficPolicy is a Service's internalTrafficPolicy or externalTrafficPolicy.
+type TrafficPolicy uint8
+
+// The two policies.
+const (
+	Cluster TrafficPolicy = iota
+	Local
+)
+
+func (p TrafficPolicy) String() string { return [...]string{"Cluster", "Local"}[p] }
+
 // Frontend is one address and port that the node answers.
 type Frontend struct {
 	Addr       netip.Addr // unspecified (0.0.0.0, ::): the node's own addresses

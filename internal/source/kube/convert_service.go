@@ -91,8 +91,7 @@ func intOrString(v intstr.IntOrString) model.IntOrString {
 	return model.IntOrString{Int: uint16(v.IntVal)}
 }
 
-// convertSlice returns nil for slices of domain names and for slices that
-// belong to no Service.
+// convertSlice returns nil for slices that belong to no Service.
 func convertSlice(o *discoveryv1.EndpointSlice) *model.EndpointSlice {
 	s := &model.EndpointSlice{Name: nameOf(&o.ObjectMeta), Service: o.Labels[discoveryv1.LabelServiceName]}
 	switch o.AddressType {
@@ -100,12 +99,16 @@ func convertSlice(o *discoveryv1.EndpointSlice) *model.EndpointSlice {
 		s.Family = model.IPv4
 	case discoveryv1.AddressTypeIPv6:
 		s.Family = model.IPv6
+	case discoveryv1.AddressTypeFQDN:
+		s.DomainNames = domainNames(o)
 	default:
 		return nil
 	}
 	if s.Service == "" {
 		return nil
 	}
+	// The API does not check annotations; what is no time says nothing.
+	s.Triggered, _ = time.Parse(time.RFC3339Nano, o.Annotations[corev1.EndpointsLastChangeTriggerTime])
 	_, s.Headless = o.Labels[corev1.IsHeadlessService]
 	for i := range o.Ports {
 		p := &o.Ports[i]
@@ -113,12 +116,23 @@ func convertSlice(o *discoveryv1.EndpointSlice) *model.EndpointSlice {
 			Name: deref(p.Name, ""), Protocol: protocol(p.Protocol), Port: uint16(deref(p.Port, 0)), AppProtocol: deref(p.AppProtocol, ""),
 		})
 	}
+	if s.DomainNames != nil {
+		return s
+	}
 	for i := range o.Endpoints {
 		if e, ok := convertEndpoint(&o.Endpoints[i]); ok {
 			s.Endpoints = append(s.Endpoints, e)
 		}
 	}
 	return s
+}
+
+func domainNames(o *discoveryv1.EndpointSlice) []string {
+	names := []string{}
+	for i := range o.Endpoints {
+		names = append(names, o.Endpoints[i].Addresses...)
+	}
+	return names
 }
 
 func convertEndpoint(o *discoveryv1.Endpoint) (model.Endpoint, bool) {
