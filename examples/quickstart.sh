@@ -10,6 +10,7 @@ kubectl apply -f examples/quickstart.yaml
 
 end=$(($(date +%s) + ${TIMEOUT:-60}))
 until address=$(kubectl get ingress hello -o 'jsonpath={.status.loadBalancer.ingress[0].ip}') && [ -n "$address" ] &&
+	case $address in *:*) address="[$address]" ;; esac && # IPv6
 	answer=$(curl --silent --fail --noproxy '*' --max-time 2 "http://$address/hello"); do
 	if [ "$(date +%s)" -ge "$end" ]; then
 		echo "The quick start does not answer through its Ingress. What there is:" >&2

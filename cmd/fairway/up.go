@@ -18,6 +18,7 @@ func runUp(ctx context.Context, env *cli.Env, args []string) error {
 	nodes := fs.Int("nodes", 2, "`number` of nodes")
 	config := fs.String("config", "", "`FILE` with a cluster configuration")
 	egress := fs.String("egress", "none", "`none|nat`: whether pods may reach what the machine reaches")
+	family := fs.String("ip-family", "ipv4", "`ipv4|ipv6|dual`: the address families of nodes, pods and Services")
 	timeout := fs.Duration("timeout", 2*time.Minute, "give up after this `duration`")
 	bare := fs.Bool("bare", false, "start Kubernetes without Fairway: bring your own network")
 	if _, err := cli.Parse(env, fs, args, 0, 0); err != nil {
@@ -25,7 +26,7 @@ func runUp(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	opt := cluster.UpOptions{Name: *name, Bare: *bare, Progress: cluster.NewProgress(env.Stderr)}
 	set := given(fs)
-	if set["config"] || set["nodes"] || set["egress"] {
+	if set["config"] || set["nodes"] || set["egress"] || set["ip-family"] {
 		c := &cluster.Config{Nodes: cluster.Nodes(*nodes)}
 		if *config != "" {
 			var err error
@@ -41,6 +42,9 @@ func runUp(ctx context.Context, env *cli.Env, args []string) error {
 		}
 		if set["egress"] || c.Egress == "" {
 			c.Egress = cluster.Egress(*egress)
+		}
+		if set["ip-family"] {
+			c.Networking.IPFamily = cluster.IPFamily(*family)
 		}
 		if set["name"] || c.Name == "" {
 			c.Name = *name

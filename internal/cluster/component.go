@@ -73,13 +73,13 @@ func (s *State) kubelet(i int, n NodeConfig) node.Component {
 			"--config=" + etcKubernetes + "/kubelet.yaml",
 			"--kubeconfig=" + kubeconfigFile("kubelet"),
 			"--hostname-override=" + n.Name,
-			"--node-ip=" + s.plan.Node(i).Addr().String(),
+			"--node-ip=" + joinAddrs(s.plan.NodeIPs(i)),
 		},
 		Env: lean(),
 		After: []node.Wait{
 			{Done: "images"},
 			{TCP: mirrorAddr},
-			{TCP: netip.AddrPortFrom(s.plan.Node(0).Addr(), apiServerPort).String()},
+			{TCP: netip.AddrPortFrom(s.plan.NodeIP(0), apiServerPort).String()},
 		},
 	}
 }
@@ -110,8 +110,8 @@ func (s *State) etcd(n NodeConfig) node.Component {
 func (s *State) apiserver(i int) node.Component {
 	p := s.plan
 	args := []string{kubeTool, "kube-apiserver",
-		"--advertise-address=" + p.Node(i).Addr().String(),
-		"--bind-address=0.0.0.0",
+		"--advertise-address=" + p.NodeIP(i).String(),
+		"--bind-address=" + s.plan.anyAddr(),
 		fmt.Sprintf("--secure-port=%d", apiServerPort),
 		"--service-cluster-ip-range=" + joinPrefixes(p.Services),
 		"--etcd-servers=unix://" + etcdClient,
@@ -169,13 +169,19 @@ func (s *State) controllerManager() node.Component {
 		"--use-service-account-credentials=true",
 		"--allocate-node-cidrs=true",
 		"--cluster-cidr="+joinPrefixes(s.plan.Pods),
-		fmt.Sprintf("--node-cidr-mask-size=%d", s.plan.nodeMask()),
 		"--service-cluster-ip-range="+joinPrefixes(s.plan.Services),
 		"--root-ca-file="+pkiFile("ca.crt"),
 		"--cluster-signing-cert-file="+pkiFile("ca.crt"), "--cluster-signing-key-file="+pkiFile("ca.key"),
 		"--service-account-private-key-file="+pkiFile("sa.key"),
 		"--flex-volume-plugin-dir="+volumePlugins,
 	)
+	for _, pods := range s.plan.Pods {
+		family := IPv4
+		if pods.Addr().Is6() {
+			family = IPv6
+		}
+		args = append(args, fmt.Sprintf("--node-cidr-mask-size-%s=%d", family, nodeMask(pods)))
+	}
 	if len(s.Config.Features) > 0 {
 		args = append(args, "--feature-gates="+featureGates(s.Config.Features))
 	}
@@ -213,6 +219,14 @@ func joinPrefixes(list []netip.Prefix) string {
 	var out []string
 	for p := range slices.Values(list) {
 		out = append(out, p.String())
+	}
+	return strings.Join(out, ",")
+}
+
+func joinAddrs(list []netip.Addr) string {
+	var out []string
+	for _, a := range list {
+		out = append(out, a.String())
 	}
 	return strings.Join(out, ",")
 }

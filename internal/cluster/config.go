@@ -46,10 +46,11 @@ type NodeConfig struct {
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
-// Networking holds the cluster's ranges. Subnets are lists so that a second
-// address family needs no new field.
+// Networking holds the cluster's ranges. Of a family that the cluster has and a
+// list does not mention, it is the default range.
 type Networking struct {
-	Underlay      string   `json:"underlay,omitempty"`
+	IPFamily      IPFamily `json:"ipFamily,omitempty"`
+	Underlay      List     `json:"underlay,omitempty"`
 	PodSubnets    []string `json:"podSubnets,omitempty"`
 	Services      []string `json:"serviceSubnets,omitempty"`
 	LoadBalancers []string `json:"loadBalancerPools,omitempty"`
@@ -82,7 +83,7 @@ func ParseConfig(data []byte) (*Config, error) {
 	c := new(Config)
 	if err := yaml.UnmarshalStrict(data, c); err != nil {
 		return nil, cli.Hint(errors.New(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: ")),
-			"known fields: name, nodes[name, role, labels], networking[underlay, podSubnets, serviceSubnets, loadBalancerPools, dnsDomain], egress, featureGates, runtimeConfig")
+			"known fields: name, nodes[name, role, labels], networking[ipFamily, underlay, podSubnets, serviceSubnets, loadBalancerPools, dnsDomain], egress, featureGates, runtimeConfig")
 	}
 	if c.APIVersion != "" && c.APIVersion != apiVersion || c.Kind != "" && c.Kind != kind {
 		return nil, cli.Hint(fmt.Errorf("apiVersion %q, kind %q: not known", c.APIVersion, c.Kind),
@@ -127,6 +128,9 @@ func (c Config) Complete() (Config, error) {
 	}
 	if c.Networking.DNSDomain == "" {
 		c.Networking.DNSDomain = "cluster.local"
+	}
+	if _, err := c.Networking.families(); err != nil {
+		return c, err
 	}
 	var err error
 	c.Nodes, err = completeNodes(c.Nodes)
@@ -181,7 +185,7 @@ func prefixes(field string, list []string) ([]netip.Prefix, error) {
 	for i, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if err != nil || p != p.Masked() {
-			return nil, cli.Hint(fmt.Errorf("networking.%s[%d]: %q is not a network", field, i, s), "write it as 198.18.128.0/17, with the host bits zero")
+			return nil, cli.Hint(fmt.Errorf("networking.%s[%d]: %q is not a network", field, i, s), "write it as 198.18.128.0/17 or 2001:2:0:8000::/56, with the host bits zero")
 		}
 		out = append(out, p)
 	}

@@ -71,6 +71,7 @@ func TestConfigRejects(t *testing.T) {
 		{"same name", "nodes: [{name: a}, {name: a}]", `two nodes are called "a"`, "own"},
 		{"two heads", "nodes: [{role: control-plane}, {role: control-plane}]", "nodes[1]: a second control plane", "worker"},
 		{"bad role", "nodes: [{}, {role: master}]", `role "master" is not known`, "control-plane or worker"},
+		{"bad family", "networking: {ipFamily: IPv6}", `ipFamily "IPv6" is not known`, "ipv4, ipv6 or dual"},
 		{"bad egress", "egress: all", `egress "all" is not known`, "none or nat"},
 		{"not YAML", "a: b: c", "mapping values", ""},
 	} {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,6 +58,7 @@ func (r Root) Examine(s *State) []Check {
 		{"open files", checkOpenFiles},
 		{"disk", r.checkDisk},
 		{"memory", checkMemory},
+		{"ipv6", checkIPv6},
 		{"addresses", checkAddresses},
 		{"nat", checkNAT},
 		{"leftovers", r.checkLeftovers},
@@ -226,14 +228,14 @@ func checkMemory(*State) Check {
 // checkAddresses looks for networks of the machine in the range from which
 // clusters take theirs. `up` goes around them as far as it can choose.
 func checkAddresses(*State) Check {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return pass("%v", err).or(Warn, "")
 	}
-	reserved := netip.MustParsePrefix("198.18.0.0/15")
+	reserved := []netip.Prefix{netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("2001:2::/48")}
 	for _, r := range routes {
 		dst := prefixOf(r.Dst)
-		if dst.Bits() <= 0 || !dst.Overlaps(reserved) || r.Type == unix.RTN_UNREACHABLE {
+		if dst.Bits() <= 0 || !slices.ContainsFunc(reserved, dst.Overlaps) || r.Type == unix.RTN_UNREACHABLE {
 			continue
 		}
 		link, err := netlink.LinkByIndex(r.LinkIndex)
@@ -243,7 +245,7 @@ func checkAddresses(*State) Check {
 		return pass("the machine reaches %s by %s", dst, link.Attrs().Name).
 			or(Warn, "choose other networks in a --config file, should a cluster need this one")
 	}
-	return pass("%s is free", reserved)
+	return pass("%s are free", strings.ReplaceAll(joinPrefixes(reserved), ",", " and "))
 }
 
 func checkNAT(s *State) Check {
@@ -253,7 +255,24 @@ func checkNAT(s *State) Check {
 	if _, err := exec.LookPath("nft"); err != nil {
 		return pass("nft is not installed").or(Fail, "apt install nftables, or use --egress none")
 	}
+	if s.plan.has6() && !underlay.Forwards6() {
+		return pass("nft is there, but the machine does not forward IPv6: pods will reach what is outside by IPv4 only").
+			or(Warn, "sysctl net.ipv6.conf.all.forwarding=1 before \"fairway up\" (first net.ipv6.conf.LINK.accept_ra=2 for the LINK whose routes come from router advertisements)")
+	}
 	return pass("nft is there")
+}
+
+// checkIPv6: a kernel started with ipv6.disable=1 has none, in no namespace.
+// What sysctls switch off on the machine's links is of no matter to nodes.
+func checkIPv6(s *State) Check {
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
+		return pass("the kernel has IPv6")
+	}
+	level := Warn
+	if s != nil && s.plan.has6() {
+		level = Fail
+	}
+	return pass("the kernel has no IPv6").or(level, "boot without ipv6.disable=1, or use --ip-family ipv4")
 }
 
 // checkLeftovers looks for cgroups of clusters that have no state.

@@ -68,10 +68,10 @@ func (s *State) writeIdentities(a *authorities, now time.Time) error {
 	w := &tasks{}
 	for i, n := range s.Config.Nodes {
 		root := s.nodeRoot(n.Name)
-		ip := s.plan.Node(i).Addr()
-		w.do(func() error { return s.writeNodeIdentities(a, root, n.Name, ip, now) })
+		ips := s.plan.NodeIPs(i)
+		w.do(func() error { return s.writeNodeIdentities(a, root, n.Name, ips, now) })
 		if i == 0 {
-			w.do(func() error { return s.writeControlPlaneIdentities(a, root, n.Name, ip, now) })
+			w.do(func() error { return s.writeControlPlaneIdentities(a, root, n.Name, ips, now) })
 		}
 	}
 	w.do(func() error {
@@ -97,7 +97,7 @@ func (s *State) access(ca []byte, p pki.Pair) kubeconfig.Access {
 
 // writeNodeIdentities writes what every node has: its kubelet's two
 // certificates.
-func (s *State) writeNodeIdentities(a *authorities, root, name string, ip netip.Addr, now time.Time) error {
+func (s *State) writeNodeIdentities(a *authorities, root, name string, ips []netip.Addr, now time.Time) error {
 	dir := filepath.Join(root, nodePKI)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (s *State) writeNodeIdentities(a *authorities, root, name string, ip netip.
 	if err := os.WriteFile(filepath.Join(dir, "ca.crt"), a.cluster.Cert, 0o644); err != nil {
 		return err
 	}
-	serving, err := a.cluster.Issue(pki.Identity{Name: "system:node:" + name, Groups: []string{"system:nodes"}, Server: true, DNS: []string{name}, IPs: []netip.Addr{ip}}, now)
+	serving, err := a.cluster.Issue(pki.Identity{Name: "system:node:" + name, Groups: []string{"system:nodes"}, Server: true, DNS: []string{name}, IPs: ips}, now)
 	if err != nil {
 		return err
 	}
@@ -116,9 +116,9 @@ func (s *State) writeNodeIdentities(a *authorities, root, name string, ip netip.
 }
 
 // writeControlPlaneIdentities writes what only the first node has.
-func (s *State) writeControlPlaneIdentities(a *authorities, root, name string, ip netip.Addr, now time.Time) error {
+func (s *State) writeControlPlaneIdentities(a *authorities, root, name string, ips []netip.Addr, now time.Time) error {
 	dir := func(file string) string { return filepath.Join(root, nodePKI, file) }
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	served := append([]netip.Addr{s.plan.APIService(), netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, ips...)
 	for _, u := range []user{
 		{"kube-controller-manager", "system:kube-controller-manager", nil},
 		{"kube-scheduler", "system:kube-scheduler", nil},
@@ -133,7 +133,7 @@ func (s *State) writeControlPlaneIdentities(a *authorities, root, name string, i
 	}{
 		"apiserver": {a.cluster, pki.Identity{Name: "kube-apiserver", Server: true,
 			DNS: []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + s.plan.Domain, "localhost", name},
-			IPs: []netip.Addr{s.plan.APIService(), ip, loopback}}},
+			IPs: served}},
 		"apiserver-kubelet-client": {a.cluster, pki.Identity{Name: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}, Client: true}},
 		"front-proxy-client":       {a.front, pki.Identity{Name: "front-proxy-client", Client: true}},
 	} {

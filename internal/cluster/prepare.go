@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/cluster/node"
+	"github.com/fairway-net/fairway/internal/cluster/underlay"
 	"golang.org/x/sys/unix"
 	"sigs.k8s.io/yaml"
 )
@@ -76,13 +79,11 @@ func (s *State) prepareNode(i int, n NodeConfig, tools string) error {
 		Images: s.images(),
 		Link: node.Link{
 			Name:        "eth0",
-			Addr:        s.plan.Node(i),
+			Addrs:       s.plan.Node(i),
+			Gateways:    s.gateways(),
 			Unreachable: append(s.plan.closed(), s.plan.LoadBalancers...),
 		},
 		Components: s.components(i),
-	}
-	if s.Config.Egress == EgressNAT {
-		spec.Link.Gateway = s.plan.Machine().Addr()
 	}
 	if err := os.MkdirAll(filepath.Dir(s.nodeSpec(n.Name)), 0o755); err != nil {
 		return err
@@ -91,6 +92,17 @@ func (s *State) prepareNode(i int, n NodeConfig, tools string) error {
 		return err
 	}
 	return spec.Write(s.nodeSpec(n.Name))
+}
+
+// gateways are the machine's addresses as far as it forwards for nodes.
+func (s *State) gateways() []netip.Addr {
+	var out []netip.Addr
+	for _, p := range s.plan.Machine() {
+		if s.Config.Egress == EgressNAT && (p.Addr().Is4() || underlay.Forwards6()) {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
 }
 
 // trimLogs sets large logs of earlier runs aside, one generation of each.
@@ -151,7 +163,9 @@ func (s *State) hosts() []byte {
 	var b bytes.Buffer
 	b.WriteString("127.0.0.1 localhost\n::1 localhost\n")
 	for i, n := range s.Config.Nodes {
-		fmt.Fprintf(&b, "%s %s\n", s.plan.Node(i).Addr(), n.Name)
+		for _, ip := range s.plan.NodeIPs(i) {
+			fmt.Fprintf(&b, "%s %s\n", ip, n.Name)
+		}
 	}
 	return b.Bytes()
 }
@@ -163,8 +177,13 @@ func (s *State) resolvConf() []byte {
 	if s.Config.Egress != EgressNAT {
 		return []byte("# no nameserver: the cluster runs without egress\n")
 	}
-	// A resolver on the machine's loopback is not there for a node:
-	// systemd-resolved keeps the real list elsewhere.
+	gateways := s.gateways()
+	reached := func(resolver string) bool {
+		// A resolver on the machine's loopback is not there for a node.
+		ip, err := netip.ParseAddr(resolver)
+		return err == nil && !ip.IsLoopback() && slices.ContainsFunc(gateways, func(gw netip.Addr) bool { return gw.Is4() == ip.Is4() })
+	}
+	// systemd-resolved, which listens on the loopback, keeps the real list elsewhere.
 	for _, file := range []string{"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -173,7 +192,7 @@ func (s *State) resolvConf() []byte {
 		var keep []string
 		for _, line := range strings.Split(string(data), "\n") {
 			f := strings.Fields(line)
-			if len(f) >= 2 && f[0] == "nameserver" && !strings.HasPrefix(f[1], "127.") && f[1] != "::1" {
+			if len(f) >= 2 && f[0] == "nameserver" && reached(f[1]) {
 				keep = append(keep, line)
 			}
 		}
@@ -181,7 +200,7 @@ func (s *State) resolvConf() []byte {
 			return []byte(strings.Join(keep, "\n") + "\n")
 		}
 	}
-	return []byte("# no nameserver: the machine's own are on its loopback\n")
+	return []byte("# no nameserver: no node reaches any of the machine's\n")
 }
 
 // kubeletConfig is the KubeletConfiguration of one node.
@@ -195,6 +214,7 @@ func (s *State) kubeletConfig(name string) map[string]any {
 		"tlsCertFile":              pkiFile("kubelet.crt"),
 		"tlsPrivateKeyFile":        pkiFile("kubelet.key"),
 		"readOnlyPort":             0,
+		"address":                  s.plan.anyAddr(),
 		"clusterDNS":               []string{s.plan.DNS().String()},
 		"clusterDomain":            s.plan.Domain,
 		"resolvConf":               "/etc/resolv.conf",

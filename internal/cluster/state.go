@@ -76,7 +76,7 @@ func (s *State) machine() *underlay.Machine {
 	return &underlay.Machine{
 		Index:  s.Index,
 		Owner:  s.dir,
-		Addr:   s.plan.Machine(),
+		Addrs:  s.plan.Machine(),
 		OnLink: s.plan.LoadBalancers,
 		Closed: s.plan.closed(),
 		NAT:    s.Config.Egress == EgressNAT,
@@ -145,7 +145,7 @@ func (r Root) Create(c Config, now time.Time) (*State, error) {
 // routed reports whether the machine already has an interface in the
 // underlay or load balancer range, which then are not ours to take.
 func routed(p *Plan) bool {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return false
 	}
@@ -154,7 +154,7 @@ func routed(p *Plan) bool {
 		if dst.Bits() <= 0 || r.Type == unix.RTN_UNREACHABLE {
 			continue // a default route is no claim
 		}
-		if dst.Overlaps(p.Underlay) || slices.ContainsFunc(p.LoadBalancers, dst.Overlaps) {
+		if slices.ContainsFunc(slices.Concat(p.Underlay, p.LoadBalancers), dst.Overlaps) {
 			return true
 		}
 	}

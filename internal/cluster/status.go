@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +35,8 @@ type Status struct {
 type NodeStatus struct {
 	Name       string            `json:"name"`
 	Role       string            `json:"role"`
-	Address    string            `json:"address"`
+	Address    string            `json:"address"`       // the primary one
+	Addresses  []netip.Addr      `json:"addresses"`     // one of each family
 	PID        int               `json:"pid,omitempty"` // of its init
 	Ready      bool              `json:"ready"`
 	Message    string            `json:"message,omitempty"` // why it is not ready
@@ -98,7 +100,7 @@ func (r Root) Status(ctx context.Context, name string) (*Status, error) {
 	nodes := s.askAPI(ctx, out)
 	for i, n := range s.Config.Nodes {
 		ns := NodeStatus{
-			Name: n.Name, Role: n.Role, Address: s.plan.Node(i).Addr().String(),
+			Name: n.Name, Role: n.Role, Address: s.plan.NodeIP(i).String(), Addresses: s.plan.NodeIPs(i),
 			PID: run.Nodes[n.Name], Restarts: run.Restarts[n.Name], Components: s.componentStatus(n.Name, run.Nodes[n.Name] != 0),
 		}
 		switch obj := nodes[n.Name]; {

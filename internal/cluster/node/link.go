@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,8 +29,12 @@ func (l *Link) setUp() error {
 	if err != nil {
 		return fmt.Errorf("find %s: %w", l.Name, err)
 	}
-	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(l.Addr)}); err != nil {
-		return fmt.Errorf("set address of %s: %w", l.Name, err)
+	for _, a := range l.Addrs {
+		// They were planned, and a node should not wait for them a second:
+		// no duplicate address detection.
+		if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(a), Flags: unix.IFA_F_NODAD}); err != nil {
+			return fmt.Errorf("set address %s of %s: %w", a, l.Name, err)
+		}
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set up %s: %w", l.Name, err)
@@ -37,26 +42,36 @@ func (l *Link) setUp() error {
 	return l.route(link)
 }
 
-// route adds the default route, if there is one, and closes what must not use
-// it. Without a gateway everything that is not on the link is unreachable.
+// route adds the default routes, if there are any, and closes what must not use
+// them. Without a gateway everything of its family that is not on the link is
+// unreachable.
 func (l *Link) route(link netlink.Link) error {
-	closed := l.Unreachable
-	if l.Gateway.IsValid() {
-		gw := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: l.Gateway.AsSlice()}
-		if err := netlink.RouteReplace(gw); err != nil {
+	for _, gw := range l.Gateways {
+		r := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: everything(gw), Gw: gw.AsSlice()}
+		if err := netlink.RouteReplace(r); err != nil {
 			return fmt.Errorf("add default route: %w", err)
 		}
-	} else {
-		closed = append([]netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, closed...)
+	}
+	closed := slices.Clone(l.Unreachable)
+	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		if !slices.ContainsFunc(l.Gateways, func(gw netip.Addr) bool { return gw.Is4() == any.Is4() }) {
+			closed = append(closed, netip.PrefixFrom(any, 0))
+		}
 	}
 	for _, p := range closed {
 		r := &netlink.Route{Dst: ipNet(p), Type: unix.RTN_UNREACHABLE, Priority: lastMetric}
-		if err := netlink.RouteReplace(r); err != nil {
+		err := netlink.RouteReplace(r)
+		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) { // a kernel without IPv6
+			err = nil
+		}
+		if err != nil {
 			return fmt.Errorf("close route to %s: %w", p, err)
 		}
 	}
 	return nil
 }
+
+func everything(ip netip.Addr) *net.IPNet { return ipNet(netip.PrefixFrom(ip, 0).Masked()) }
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
@@ -68,6 +83,10 @@ func setSysctls() error {
 		{"net/ipv4/ip_forward", "1"},
 		{"net/ipv4/conf/all/rp_filter", "0"},
 		{"net/ipv4/conf/default/rp_filter", "0"},
+		// A network namespace may inherit from the machine that there is no
+		// IPv6. Forwarding also means: no route by router advertisements.
+		{"net/ipv6/conf/all/disable_ipv6", "0"},
+		{"net/ipv6/conf/default/disable_ipv6", "0"},
 		{"net/ipv6/conf/all/forwarding", "1"},
 	} {
 		err := os.WriteFile("/proc/sys/"+kv[0], []byte(kv[1]), 0o644)

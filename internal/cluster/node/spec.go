@@ -41,8 +41,8 @@ type Spec struct {
 // node's network namespace under this name.
 type Link struct {
 	Name        string
-	Addr        netip.Prefix
-	Gateway     netip.Addr     // zero: the node has no default route
+	Addrs       []netip.Prefix // one of each family
+	Gateways    []netip.Addr   // at most one of each family; without, the family has no default route
 	Unreachable []netip.Prefix // destinations that must never leave by the default route
 }
 

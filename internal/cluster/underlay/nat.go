@@ -5,34 +5,51 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 )
 
 const (
-	forwardFile = "/proc/sys/net/ipv4/ip_forward"
-	bootFile    = "/proc/sys/kernel/random/boot_id"
+	forwardFile  = "/proc/sys/net/ipv4/ip_forward"
+	forward6File = "/proc/sys/net/ipv6/conf/all/forwarding"
+	bootFile     = "/proc/sys/kernel/random/boot_id"
 )
 
 func (m *Machine) table() string { return LinkName(m.Index) }
 
-// openNAT lets nodes reach what the machine reaches: forwarding, and a
-// masquerade in a table of the cluster's own.
+// Forwards6 reports whether the machine forwards IPv6. It is for its owner to
+// switch on: a host that becomes a router no longer listens to router
+// advertisements, from which it may have its own default route.
+func Forwards6() bool {
+	b, err := os.ReadFile(forward6File)
+	return err == nil && strings.TrimSpace(string(b)) != "0"
+}
+
+// openNAT lets nodes reach what the machine reaches: forwarding, and for each
+// family a masquerade in a table of the cluster's own.
 func (m *Machine) openNAT() error {
-	script := fmt.Sprintf(`table ip %[1]s
-delete table ip %[1]s
-table ip %[1]s {
+	var script strings.Builder
+	for _, a := range m.Addrs {
+		fmt.Fprintf(&script, `table %[1]s %[2]s
+delete table %[1]s %[2]s
+table %[1]s %[2]s {
 	chain postrouting {
 		type nat hook postrouting priority srcnat
-		ip saddr %[2]s oifname != "%[3]s" masquerade
+		%[1]s saddr %[3]s oifname != "%[4]s" masquerade
 	}
 }
-`, m.table(), m.Addr.Masked(), LinkName(m.Index))
-	if err := nft(script); err != nil {
+`, nftFamily(a.Addr()), m.table(), a.Masked(), LinkName(m.Index))
+	}
+	if err := nft(script.String()); err != nil {
 		return fmt.Errorf("add masquerade: %w", err)
+	}
+	if !slices.ContainsFunc(m.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
+		return nil
 	}
 	was, err := os.ReadFile(forwardFile)
 	if err != nil {
@@ -55,8 +72,11 @@ table ip %[1]s {
 // closeNAT removes the table, and switches forwarding off again if it was us
 // who switched it on and no other cluster is there.
 func (m *Machine) closeNAT() (kept []string, err error) {
-	script := fmt.Sprintf("table ip %[1]s\ndelete table ip %[1]s\n", m.table())
-	if err := nft(script); err != nil {
+	var script strings.Builder
+	for _, a := range m.Addrs {
+		fmt.Fprintf(&script, "table %[1]s %[2]s\ndelete table %[1]s %[2]s\n", nftFamily(a.Addr()), m.table())
+	}
+	if err := nft(script.String()); err != nil {
 		return nil, fmt.Errorf("remove masquerade: %w", err)
 	}
 	mark, err := os.ReadFile(m.Mark)
@@ -77,6 +97,13 @@ func (m *Machine) closeNAT() (kept []string, err error) {
 		return []string{"net.ipv4.ip_forward=1, because " + other + " may need it"}, nil
 	}
 	return nil, os.WriteFile(forwardFile, []byte("0"), 0o644)
+}
+
+func nftFamily(a netip.Addr) string {
+	if a.Is6() {
+		return "ip6"
+	}
+	return "ip"
 }
 
 // otherCluster returns the link of a cluster other than this one, or "".

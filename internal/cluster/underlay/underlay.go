@@ -4,8 +4,8 @@
 //
 //	machine netns            underlay netns                 node netns
 //	fairway0 198.18.0.1/24 ── machine ─┐
-//	                                  br0 ── node1 ───────── eth0 198.18.0.2
-//	                                   └──── node2 ───────── eth0 198.18.0.3
+//	         2001:2::1/64             br0 ── node1 ───────── eth0 198.18.0.2 2001:2::2
+//	                                   └──── node2 ───────── eth0 198.18.0.3 2001:2::3
 //
 // It routes nothing between pods; that is the agent's work.
 //
@@ -19,6 +19,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -79,7 +81,7 @@ func Plug(port string, pid int, inside string) error {
 type Machine struct {
 	Index  int            // of the cluster; names the link and orders its routes and rules
 	Owner  string         // whose link it is, as its alias says: the cluster's state directory
-	Addr   netip.Prefix   // the machine's address on the underlay
+	Addrs  []netip.Prefix // the machine's addresses on the underlay, one of each family
 	OnLink []netip.Prefix // further ranges that nodes answer for: load balancers
 	Closed []netip.Prefix // ranges that exist only inside the cluster
 	NAT    bool           // let nodes reach what the machine reaches
@@ -107,7 +109,7 @@ func (m *Machine) Connect(pid int) error {
 		return err
 	}
 	// Close first, open last: no moment in which a packet can leak.
-	for _, p := range append(append([]netip.Prefix(nil), m.Closed...), m.OnLink...) {
+	for _, p := range m.closed() {
 		if err := netlink.RouteReplace(m.closedRoute(p)); err != nil {
 			return fmt.Errorf("close route to %s: %w", p, err)
 		}
@@ -120,7 +122,12 @@ func (m *Machine) Connect(pid int) error {
 		return err
 	}
 	for _, p := range m.OnLink {
-		r := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(p), Scope: netlink.SCOPE_LINK, Src: m.Addr.Addr().AsSlice()}
+		r := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(p), Scope: netlink.SCOPE_LINK}
+		for _, a := range m.Addrs {
+			if a.Addr().Is4() == p.Addr().Is4() {
+				r.Src = a.Addr().AsSlice()
+			}
+		}
 		if err := netlink.RouteReplace(r); err != nil {
 			return fmt.Errorf("add route to %s: %w", p, err)
 		}
@@ -168,13 +175,32 @@ func (m *Machine) addLink(pid int) (netlink.Link, error) {
 	if err := netlink.LinkSetAlias(link, m.Owner); err != nil {
 		return nil, fmt.Errorf("name owner of %s: %w", name, err)
 	}
-	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(m.Addr)}); err != nil {
-		return nil, fmt.Errorf("set address of %s: %w", name, err)
+	if err := m.setSysctls(); err != nil {
+		return nil, fmt.Errorf("set sysctl of %s: %w", name, err)
+	}
+	for _, a := range m.Addrs {
+		// Nobody else is on the link: no time for duplicate address detection.
+		if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(a), Flags: unix.IFA_F_NODAD}); err != nil {
+			return nil, fmt.Errorf("set address %s of %s: %w", a, name, err)
+		}
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return nil, fmt.Errorf("set up %s: %w", name, err)
 	}
 	return link, plugMachine(pid)
+}
+
+// setSysctls makes the machine's link a host's that believes no router: nobody
+// on a node may give the machine a route. Of the machine's other links nothing
+// is changed.
+func (m *Machine) setSysctls() error {
+	for _, kv := range [][2]string{{"disable_ipv6", "0"}, {"accept_ra", "0"}, {"accept_redirects", "0"}} {
+		path := fmt.Sprintf("/proc/sys/net/ipv6/conf/%s/%s", LinkName(m.Index), kv[0])
+		if err := os.WriteFile(path, []byte(kv[1]), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
+			return err
+		}
+	}
+	return nil
 }
 
 // plugMachine puts the far end of the machine's veth on the bridge.
@@ -224,7 +250,7 @@ func (m *Machine) Disconnect() (kept []string, err error) {
 			errs = append(errs, fmt.Errorf("remove %s: %w", LinkName(m.Index), err))
 		}
 	}
-	for _, p := range append(append([]netip.Prefix(nil), m.Closed...), m.OnLink...) {
+	for _, p := range m.closed() {
 		err := netlink.RouteDel(m.closedRoute(p))
 		if err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, fmt.Errorf("remove unreachable route to %s: %w", p, err))
@@ -236,6 +262,16 @@ func (m *Machine) Disconnect() (kept []string, err error) {
 		kept, errs = append(kept, k...), append(errs, err)
 	}
 	return kept, errors.Join(errs...)
+}
+
+// closed lists all ranges of the cluster: those that are on the link, too, for
+// a link may end before the cluster does.
+func (m *Machine) closed() []netip.Prefix {
+	out := slices.Concat(m.Closed, m.OnLink)
+	for _, a := range m.Addrs {
+		out = append(out, a.Masked())
+	}
+	return out
 }
 
 // closedRoute is the last resort for a range: "unreachable", so that a packet
