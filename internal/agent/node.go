@@ -48,7 +48,7 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	store, jobs := state.New(), newJobs(ctx, stop)
-	kinds := []model.Kind{model.KindService, model.KindEndpointSlice, model.KindPod, model.KindNamespace, model.KindNode, model.KindNetworkPolicy}
+	kinds := []model.Kind{model.KindService, model.KindEndpointSlice, model.KindPod, model.KindNamespace, model.KindNode, model.KindNetworkPolicy, model.KindServiceCIDR}
 	jobs.start("source", func(ctx context.Context) error {
 		return kube.Run(ctx, kube.Options{Rest: o.Rest, Kinds: kinds, Log: o.Log}, store)
 	})

@@ -48,13 +48,15 @@ func TestWantRoutes(t *testing.T) {
 		&model.Node{Name: "a", InternalIPs: []netip.Addr{ip("192.0.2.1"), ip("2001:db8::1")}, PodCIDRs: []netip.Prefix{pfx("10.244.1.0/24"), pfx("fd00:1::/64")}},
 		&model.Node{Name: "b", InternalIPs: []netip.Addr{ip("192.0.2.2")}, PodCIDRs: []netip.Prefix{pfx("10.244.2.0/24"), pfx("fd00:2::/64")}},
 		&model.Node{Name: "new", InternalIPs: []netip.Addr{ip("192.0.2.3")}},
+		&model.ServiceCIDR{Name: "kubernetes", CIDRs: []netip.Prefix{pfx("10.96.0.0/16")}},
+		&model.ServiceCIDR{Name: "more", CIDRs: []netip.Prefix{pfx("10.97.0.0/24"), pfx("fd00:97::/112")}},
 	)
 	c := config.Config{PodCIDRs: []netip.Prefix{pfx("10.244.0.0/16")}, ServiceCIDRs: []netip.Prefix{pfx("10.96.0.0/16")},
 		LBPools: []config.Pool{{Name: "default", Ranges: []config.Range{{From: ip("192.0.2.9"), To: ip("192.0.2.17")}}}}}
 	routes, nodes := wantRoutes(snap, "a", c)
 	wantR := netdev.Routes{
 		Peers: map[netip.Prefix]netip.Addr{pfx("10.244.2.0/24"): ip("192.0.2.2")}, // b has no IPv6 address to go by
-		Unreachable: []netip.Prefix{pfx("10.244.0.0/16"), pfx("10.96.0.0/16"), pfx("192.0.2.9/32"), pfx("192.0.2.10/31"), pfx("192.0.2.12/30"), pfx("192.0.2.16/31"),
+		Unreachable: []netip.Prefix{pfx("10.244.0.0/16"), pfx("10.96.0.0/16"), pfx("10.97.0.0/24"), pfx("fd00:97::/112"), pfx("192.0.2.9/32"), pfx("192.0.2.10/31"), pfx("192.0.2.12/30"), pfx("192.0.2.16/31"),
 			pfx("10.244.1.0/24"), pfx("fd00:1::/64")},
 	}
 	if !reflect.DeepEqual(routes, wantR) {
@@ -62,8 +64,9 @@ func TestWantRoutes(t *testing.T) {
 	}
 	wantN := bpf.Nodes{
 		Self: []netip.Addr{ip("192.0.2.1"), ip("2001:db8::1")}, Others: []netip.Addr{ip("192.0.2.2"), ip("192.0.2.3")},
-		PodCIDRs: []netip.Prefix{pfx("10.244.0.0/16"), pfx("10.244.1.0/24"), pfx("fd00:1::/64"), pfx("10.244.2.0/24"), pfx("fd00:2::/64")},
-		Local:    []netip.Prefix{pfx("10.244.1.0/24"), pfx("fd00:1::/64")},
+		PodCIDRs:     []netip.Prefix{pfx("10.244.0.0/16"), pfx("10.244.1.0/24"), pfx("fd00:1::/64"), pfx("10.244.2.0/24"), pfx("fd00:2::/64")},
+		Local:        []netip.Prefix{pfx("10.244.1.0/24"), pfx("fd00:1::/64")},
+		ServiceCIDRs: []netip.Prefix{pfx("10.96.0.0/16"), pfx("10.97.0.0/24"), pfx("fd00:97::/112")},
 	}
 	if !reflect.DeepEqual(nodes, wantN) {
 		t.Errorf("nodes\n%+v, want\n%+v", nodes, wantN)

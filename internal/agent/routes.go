@@ -23,7 +23,7 @@ type routes struct {
 	done func() // called after each success
 }
 
-func (r *routes) kinds() []model.Kind { return []model.Kind{model.KindNode} }
+func (r *routes) kinds() []model.Kind { return []model.Kind{model.KindNode, model.KindServiceCIDR} }
 
 func (r *routes) step(ctx context.Context, snap *state.Snapshot, _ state.Changes) error {
 	want, nodes := wantRoutes(snap, r.node, r.config)
@@ -42,8 +42,9 @@ func (r *routes) step(ctx context.Context, snap *state.Snapshot, _ state.Changes
 // wantRoutes derives routing from the Nodes. Nothing of the cluster's own
 // ranges may leave by a default route: what has no better route is unreachable.
 func wantRoutes(snap *state.Snapshot, self string, c config.Config) (netdev.Routes, bpf.Nodes) {
-	want := netdev.Routes{Peers: map[netip.Prefix]netip.Addr{}, Unreachable: slices.Concat(c.PodCIDRs, c.ServiceCIDRs)}
-	nodes := bpf.Nodes{PodCIDRs: slices.Clone(c.PodCIDRs)}
+	services := serviceCIDRs(snap, c)
+	want := netdev.Routes{Peers: map[netip.Prefix]netip.Addr{}, Unreachable: slices.Concat(c.PodCIDRs, services)}
+	nodes := bpf.Nodes{PodCIDRs: slices.Clone(c.PodCIDRs), ServiceCIDRs: services}
 	for _, pool := range c.LBPools {
 		for _, r := range pool.Ranges {
 			want.Unreachable = append(want.Unreachable, prefixesOf(r)...)
@@ -64,6 +65,20 @@ func wantRoutes(snap *state.Snapshot, self string, c config.Config) (netdev.Rout
 		}
 	}
 	return want, nodes
+}
+
+// serviceCIDRs are all ranges that ClusterIPs come from: those of the
+// configuration, and what the API says, which may grow while the cluster runs.
+func serviceCIDRs(snap *state.Snapshot, c config.Config) []netip.Prefix {
+	out := slices.Clone(c.ServiceCIDRs)
+	for _, s := range snap.ServiceCIDRs.All() {
+		for _, p := range s.CIDRs {
+			if !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
 }
 
 // prefixesOf splits a range into as few prefixes as possible.

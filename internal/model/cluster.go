@@ -49,6 +49,12 @@ type Node struct {
 	Deleting    bool // deletionTimestamp or taint ToBeDeletedByClusterAutoscaler
 }
 
+// ServiceCIDR is networking/v1 ServiceCIDR: ranges that ClusterIPs are taken from.
+type ServiceCIDR struct {
+	Name  string
+	CIDRs []netip.Prefix // at most one of each family
+}
+
 // NetworkPolicy is networking/v1 NetworkPolicy with defaults applied: Ingress
 // and Egress say which directions it isolates.
 type NetworkPolicy struct {

@@ -48,10 +48,11 @@ const (
 	KindIngressClass
 	KindSecret
 	KindConfigMap
+	KindServiceCIDR
 	NumKinds int = iota
 )
 
-var kindNames = [NumKinds]string{"Service", "EndpointSlice", "Pod", "Namespace", "Node", "NetworkPolicy", "Ingress", "IngressClass", "Secret", "ConfigMap"}
+var kindNames = [NumKinds]string{"Service", "EndpointSlice", "Pod", "Namespace", "Node", "NetworkPolicy", "Ingress", "IngressClass", "Secret", "ConfigMap", "ServiceCIDR"}
 
 // String is the kind as Kubernetes writes it.
 func (k Kind) String() string {

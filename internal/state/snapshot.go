@@ -22,6 +22,7 @@ type Snapshot struct {
 	IngressClasses Table[*model.IngressClass]
 	Secrets        Table[*model.Secret]
 	ConfigMaps     Table[*model.ConfigMap]
+	ServiceCIDRs   Table[*model.ServiceCIDR]
 
 	synced uint32 // bit per model.Kind
 }
@@ -84,6 +85,8 @@ func (s *Snapshot) table(k model.Kind) interface {
 		return &s.Secrets
 	case model.KindConfigMap:
 		return &s.ConfigMaps
+	case model.KindServiceCIDR:
+		return &s.ServiceCIDRs
 	}
 	panic(fmt.Sprintf("state: no table for %v", k))
 }
@@ -111,6 +114,8 @@ func ChangeOf(v any) Change {
 		return Change{model.KindSecret, v.String()}
 	case *model.ConfigMap:
 		return Change{model.KindConfigMap, v.String()}
+	case *model.ServiceCIDR:
+		return Change{model.KindServiceCIDR, v.Name}
 	}
 	panic(fmt.Sprintf("state: no table for %T", v))
 }

@@ -30,6 +30,9 @@ type Nodes struct {
 	Others   []netip.Addr   // addresses of the other nodes: never masqueraded
 	PodCIDRs []netip.Prefix // of the whole cluster: never masqueraded
 	Local    []netip.Prefix // this node's own PodCIDRs: only their traffic is masqueraded
+	// ServiceCIDRs are where ClusterIPs come from: what is addressed to one that
+	// no Service has goes nowhere.
+	ServiceCIDRs []netip.Prefix
 }
 
 // Swept is the result of a Sweep.

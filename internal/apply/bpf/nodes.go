@@ -12,6 +12,7 @@ import (
 const (
 	netCluster = 1 << iota
 	netLocalPod
+	netService
 )
 
 // ApplyNodes tells the datapath what is a node and what is a pod.
@@ -30,6 +31,9 @@ func (d *Datapath) ApplyNodes(ctx context.Context, n Nodes) error {
 	}
 	for _, p := range n.Local {
 		nets[prefixOf(p)] |= netCluster | netLocalPod
+	}
+	for _, p := range n.ServiceCIDRs {
+		nets[prefixOf(p)] |= netService
 	}
 	for _, a := range append(append([]netip.Addr{}, n.Self...), n.Others...) {
 		a = a.Unmap()

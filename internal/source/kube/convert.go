@@ -48,6 +48,8 @@ func Convert(obj any) (key string, v any) {
 	case *corev1.ConfigMap:
 		m := &model.ConfigMap{Name: nameOf(&o.ObjectMeta), Data: o.Data}
 		return m.String(), m
+	case *networkingv1.ServiceCIDR:
+		return o.Name, &model.ServiceCIDR{Name: o.Name, CIDRs: prefixes(o.Spec.CIDRs)}
 	}
 	return "", nil
 }

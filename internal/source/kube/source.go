@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -67,6 +69,8 @@ func resourceOf(k model.Kind) resource {
 		return resource{core, "secrets", &corev1.Secret{}}
 	case model.KindConfigMap:
 		return resource{core, "configmaps", &corev1.ConfigMap{}}
+	case model.KindServiceCIDR:
+		return resource{net, "servicecidrs", &networkingv1.ServiceCIDR{}}
 	}
 	panic(fmt.Sprintf("source/kube: no resource for %v", k))
 }
@@ -107,11 +111,41 @@ func Run(ctx context.Context, o Options, store *state.Store) error {
 				list.FieldSelector, list.LabelSelector = selector.String(), sel
 			})
 			r := cache.NewReflectorWithOptions(lw, res.example, newSink(t, o.Log), cache.ReflectorOptions{Name: "fairway/" + res.plural})
-			wg.Go(func() { r.RunWithContext(ctx) })
+			wg.Go(func() {
+				if awaitServed(ctx, kind, rc, res.plural, store, o.Log) {
+					r.RunWithContext(ctx)
+				}
+			})
 		}
 	}
 	wg.Wait()
 	return nil
+}
+
+// awaitServed returns true when the API server serves a kind, and false when ctx
+// ends before. Only ServiceCIDR may be missing: it is stable since Kubernetes
+// 1.33, and a cluster without it has none, which is known at once.
+func awaitServed(ctx context.Context, kind model.Kind, rc *rest.RESTClient, plural string, store *state.Store, log *slog.Logger) bool {
+	const again = 10 * time.Minute // the API server may be upgraded
+	if kind != model.KindServiceCIDR {
+		return true
+	}
+	for said := false; ; said = true {
+		err := rc.Get().Resource(plural).VersionedParams(&metav1.ListOptions{Limit: 1}, metav1.ParameterCodec).Do(ctx).Error()
+		// The client asks for a ClusterRole that an upgrade may not have brought yet.
+		if !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+			return ctx.Err() == nil
+		}
+		if !said {
+			log.Info("ServiceCIDRs cannot be followed; those of the configuration count", "reason", err)
+		}
+		store.Update(func(tx *state.Tx) { tx.SetSynced(kind) })
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(again):
+		}
+	}
 }
 
 // NamedSlices selects the EndpointSlices that names are made of, those of

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -167,5 +168,61 @@ func TestObjectMovesBetweenSelectors(t *testing.T) {
 	a.Delete(slice("s", "web"))
 	if got := keys(store.Snapshot()); got != "" || len(shared.owner) != 0 {
 		t.Errorf("deleted: %q, %d owners", got, len(shared.owner))
+	}
+}
+
+// TestServiceCIDRsMayBeMissing: of an API server that is too old, or does not
+// let us, it is known at once that it has none; otherwise they are followed.
+func TestServiceCIDRsMayBeMissing(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		want   string
+	}{
+		"not served":    {http.StatusNotFound, ""},
+		"not permitted": {http.StatusForbidden, ""},
+		"served":        {http.StatusOK, "more [10.97.0.0/24 fd00:97::/112] "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(c.status)
+				switch {
+				case c.status != http.StatusOK:
+					fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d}`, strings.ReplaceAll(http.StatusText(c.status), " ", ""), c.status)
+				case r.URL.Query().Get("watch") == "":
+					fmt.Fprint(w, `{"kind":"ServiceCIDRList","apiVersion":"networking.k8s.io/v1","metadata":{"resourceVersion":"5"},"items":[]}`)
+				default:
+					fmt.Fprintln(w, `{"type":"ADDED","object":{"kind":"ServiceCIDR","apiVersion":"networking.k8s.io/v1","metadata":{"name":"more","resourceVersion":"5"},"spec":{"cidrs":["10.97.0.0/24","fd00:97::/112"]}}}`)
+					fmt.Fprintln(w, `{"type":"BOOKMARK","object":{"kind":"ServiceCIDR","apiVersion":"networking.k8s.io/v1","metadata":{"resourceVersion":"5","annotations":{"k8s.io/initial-events-end":"true"}}}}`)
+					w.(http.Flusher).Flush()
+					<-r.Context().Done()
+				}
+			}))
+			defer h.Close()
+			defer h.CloseClientConnections()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			store, ended := state.New(), make(chan error, 1)
+			go func() {
+				ended <- Run(ctx, Options{Rest: &rest.Config{Host: h.URL}, Kinds: []model.Kind{model.KindServiceCIDR}, Log: slog.New(slog.DiscardHandler)}, store)
+			}()
+			w := store.Watch()
+			defer w.Close()
+			for !store.Snapshot().Synced(model.KindServiceCIDR) {
+				if _, _, err := w.Next(ctx); err != nil {
+					t.Fatal("never synced: ", err)
+				}
+			}
+			got := ""
+			for _, s := range store.Snapshot().ServiceCIDRs.All() {
+				got += fmt.Sprint(s.Name, " ", s.CIDRs, " ")
+			}
+			if got != c.want {
+				t.Errorf("followed %q, want %q", got, c.want)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
