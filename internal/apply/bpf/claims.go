@@ -2,51 +2,74 @@ package bpf
 
 import (
 	"cmp"
-	"fmt"
-	"maps"
 	"slices"
-
-	"github.com/fairway-net/fairway/internal/plan/service"
 )
 
-// claim records that key wants v at k. Several may want the same address and
-// port, if somebody gave the same external IP twice; the first by name has it.
-func (s *services) claim(k kernelFrontendKey, key service.Key, v kernelFrontend) error {
-	if s.claims[k] == nil {
-		s.claims[k] = map[service.Key]kernelFrontend{}
-	}
-	s.claims[k][key] = v
-	return s.settle(k)
+// frontend is a key of the map frontends and whose it is.
+type frontend struct {
+	value   kernelFrontend // what its owner wants it to be
+	written bool           // and what the map has
+	owner   *applied       // nil: left by an earlier process, and not asked for yet
 }
 
-func (s *services) unclaim(k kernelFrontendKey, key service.Key) error {
-	delete(s.claims[k], key)
-	if len(s.claims[k]) == 0 {
-		delete(s.claims, k)
-	}
-	return s.settle(k)
+// claim is one of several that want the same address and port: somebody gave
+// the same external IP twice. The first by name has it.
+type claim struct {
+	by    *applied
+	value kernelFrontend
 }
 
-// settle writes the entry at k as its claims want it.
-func (s *services) settle(k kernelFrontendKey) error {
-	have, present := s.frontends[k]
-	if len(s.claims[k]) == 0 {
-		if err := deleteKey(s.maps.Frontends, k); err != nil {
-			return err
+func compareClaims(a, b claim) int {
+	return cmp.Or(cmp.Compare(a.by.key.Kind, b.by.key.Kind), a.by.key.Name.Compare(b.by.key.Name))
+}
+
+// claim records that a wants v at k, on behalf of plan i.
+func (s *services) claim(i uint32, k kernelFrontendKey, a *applied, v kernelFrontend) {
+	f, rivals := s.frontends[k], s.rivals[k]
+	if rivals == nil && (f.owner == nil || f.owner == a) {
+		s.want(i, k, claim{a, v})
+		return
+	}
+	if rivals == nil {
+		rivals = []claim{{f.owner, f.value}}
+	}
+	mine := claim{a, v}
+	if at, has := slices.BinarySearchFunc(rivals, mine, compareClaims); has {
+		rivals[at] = mine
+	} else {
+		rivals = slices.Insert(rivals, at, mine)
+	}
+	s.rivals[k] = rivals
+	s.want(i, k, rivals[0])
+}
+
+// unclaim records that a does not want k any more.
+func (s *services) unclaim(i uint32, k kernelFrontendKey, a *applied) {
+	rivals := s.rivals[k]
+	if rivals == nil {
+		if f := s.frontends[k]; f.owner == a {
+			s.round.frontends.remove(i, k)
 		}
-		delete(s.frontends, k)
-		return nil
+		return
 	}
-	first := slices.MinFunc(slices.Collect(maps.Keys(s.claims[k])), func(a, b service.Key) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Name.Compare(b.Name))
-	})
-	want := s.claims[k][first]
-	if present && have == want {
-		return nil
+	if at, has := slices.BinarySearchFunc(rivals, claim{by: a}, compareClaims); has {
+		rivals = slices.Delete(rivals, at, at+1)
 	}
-	if err := s.maps.Frontends.Put(&k, &want); err != nil {
-		return fmt.Errorf("write frontend: %w", err)
+	if s.rivals[k] = rivals; len(rivals) == 1 {
+		delete(s.rivals, k)
 	}
-	s.frontends[k] = want
-	return nil
+	s.want(i, k, rivals[0])
+}
+
+// want stages k unless the map has it.
+func (s *services) want(i uint32, k kernelFrontendKey, c claim) {
+	f := s.frontends[k]
+	same := f.written && f.value == c.value
+	if same && f.owner == c.by {
+		return
+	}
+	s.frontends[k] = frontend{value: c.value, written: same, owner: c.by}
+	if !same {
+		s.round.frontends.put(i, k, c.value)
+	}
 }

@@ -20,15 +20,17 @@ import (
 const layout = "v1"
 
 // Datapath is the kernel datapath of one node. Its methods may be called by
-// several goroutines; each is one change at a time.
+// several goroutines; each is one change at a time, of Services or of anything
+// else: they do not wait for each other.
 type Datapath struct {
 	o      Options
 	layout string
 	log    *slog.Logger
 	objs   kernelObjects
 
+	services *services // has a lock of its own
+
 	mu       sync.Mutex
-	services *services
 	classes  *ids
 	sets     *ids                          // policy sets
 	verdicts map[uint32][]kernelVerdictKey // set -> what is in the map
@@ -121,14 +123,12 @@ func natPorts() (lo, hi uint16, err error) {
 
 // restore learns from the maps what earlier processes put there.
 func (d *Datapath) restore() error {
-	var err error
-	if d.services, err = restoreServices(&d.objs.kernelMaps); err != nil {
+	ids, err := restoreIDs(d.objs.Names)
+	if err != nil {
 		return err
 	}
-	if d.classes, err = restoreIDs(d.objs.Names, kindClass); err != nil {
-		return err
-	}
-	if d.sets, err = restoreIDs(d.objs.Names, kindPolicySet); err != nil {
+	d.classes, d.sets = ids[kindClass], ids[kindPolicySet]
+	if d.services, err = restoreServices(&d.objs.kernelMaps, ids[kindService], ids[kindBackends]); err != nil {
 		return err
 	}
 	if err := d.restoreVerdicts(); err != nil {
@@ -142,6 +142,10 @@ func (d *Datapath) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reaper.close()
+	if d.services != nil {
+		d.services.mu.Lock()
+		defer d.services.mu.Unlock()
+	}
 	if d.links != nil {
 		d.links.close()
 	}

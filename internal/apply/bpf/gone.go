@@ -42,15 +42,16 @@ func (d *Datapath) ApplyGone(ctx context.Context, gone, back []netip.Addr) error
 // Backends lists the addresses of all endpoints in the kernel, also those that
 // another process has put there.
 func (d *Datapath) Backends() []netip.Addr {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	s := d.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	seen := map[kernelAddr]bool{}
 	var out []netip.Addr
-	for _, members := range d.services.members {
-		for k := range members {
-			if !seen[k.Addr] {
-				seen[k.Addr] = true
-				out = append(out, k.Addr.addr())
+	for _, members := range s.members {
+		for _, m := range members {
+			if !seen[m.addr] {
+				seen[m.addr] = true
+				out = append(out, m.addr.addr())
 			}
 		}
 	}

@@ -1,11 +1,8 @@
 package bpf
 
 import (
-	"cmp"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -17,6 +14,7 @@ const (
 	kindBackends
 	kindPolicySet
 	kindClass
+	numKinds
 )
 
 // grace is how long something lives after its last user in the maps is gone,
@@ -29,12 +27,19 @@ type ids struct {
 	names     *ebpf.Map
 	kind      uint32
 	byName    map[digest]uint32
-	nameOf    map[uint32]digest
-	refs      map[uint32]int
+	given     map[uint32]name
 	condemned map[uint32]time.Time // id without users -> since when
 	next      uint32
 }
 
+// name is what a number stands for.
+type name struct {
+	digest   digest
+	users    int32
+	recorded bool // in the map names
+}
+
+// digest is a name cut to a fixed length.
 type digest [16]byte
 
 func digestOf(parts ...any) digest {
@@ -45,97 +50,119 @@ func digestOf(parts ...any) digest {
 	return digest(h.Sum(nil)[:16])
 }
 
-// restoreIDs reads what earlier processes gave.
-func restoreIDs(names *ebpf.Map, kind uint32) (*ids, error) {
-	s := &ids{names: names, kind: kind, next: 1, byName: map[digest]uint32{}, nameOf: map[uint32]digest{}, refs: map[uint32]int{}, condemned: map[uint32]time.Time{}}
-	var k kernelNameKey
-	var v kernelName
-	it := names.Iterate()
-	for it.Next(&k, &v) {
-		if k.Kind == kind {
+// restoreIDs reads what earlier processes gave, by kind.
+func restoreIDs(names *ebpf.Map) ([numKinds]*ids, error) {
+	var all [numKinds]*ids
+	for kind := range all {
+		all[kind] = &ids{names: names, kind: uint32(kind), next: 1, byName: map[digest]uint32{}, given: map[uint32]name{}, condemned: map[uint32]time.Time{}}
+	}
+	err := eachBatch(names, func(k kernelNameKey, v kernelName) {
+		if k.Kind < numKinds {
+			s := all[k.Kind]
 			s.byName[v.Digest] = k.Id
-			s.nameOf[k.Id] = v.Digest
+			s.given[k.Id] = name{digest: v.Digest, recorded: true}
 			s.next = max(s.next, k.Id+1)
 		}
-	}
-	return s, it.Err()
+	})
+	return all, err
 }
 
-// acquire returns the number of name, with one more user. fresh says that
-// nothing of it can be in the maps yet.
-func (s *ids) acquire(name digest) (id uint32, fresh bool, err error) {
-	if id, ok := s.byName[name]; ok {
-		s.refs[id]++
-		delete(s.condemned, id)
-		return id, false, nil
+// take returns the number of a name, with one more user. If it is not recorded
+// yet, the caller must write entry(id) and call record, before anything of the
+// number gets into a map.
+func (s *ids) take(of digest) (id uint32, recorded bool) {
+	id, ok := s.byName[of]
+	if !ok {
+		id = s.next
+		s.next++
+		s.byName[of] = id
+		s.given[id] = name{digest: of, users: 1}
+		return id, false
 	}
-	id = s.next
-	if err := s.names.Put(&kernelNameKey{Kind: s.kind, Id: id}, &kernelName{Digest: name}); err != nil {
-		return 0, false, fmt.Errorf("record name: %w", err)
-	}
-	s.next++
-	s.byName[name], s.nameOf[id], s.refs[id] = id, name, 1
-	return id, true, nil
+	s.retain(id)
+	return id, s.given[id].recorded
 }
 
-// retain adds a user to a number found in a map.
+// entry is what the map names is to say of a number.
+func (s *ids) entry(id uint32) (kernelNameKey, kernelName) {
+	return kernelNameKey{Kind: s.kind, Id: id}, kernelName{Digest: s.given[id].digest}
+}
+
+func (s *ids) record(id uint32) {
+	n := s.given[id]
+	n.recorded = true
+	s.given[id] = n
+}
+
+// acquire is take for single names: it records them at once.
+func (s *ids) acquire(of digest) (uint32, error) {
+	id, recorded := s.take(of)
+	if recorded {
+		return id, nil
+	}
+	k, v := s.entry(id)
+	if err := s.names.Put(&k, &v); err != nil {
+		s.release(id)
+		return 0, fmt.Errorf("record name: %w", explain(s.names, err))
+	}
+	s.record(id)
+	return id, nil
+}
+
+// retain adds a user to a number, which may be one found in a map.
 func (s *ids) retain(id uint32) {
-	s.refs[id]++
+	n := s.given[id]
+	n.users++
+	s.given[id] = n
 	delete(s.condemned, id)
 }
 
 // release takes one user away.
 func (s *ids) release(id uint32) {
-	if s.refs[id]--; s.refs[id] <= 0 {
-		delete(s.refs, id)
+	n := s.given[id]
+	if n.users--; n.users <= 0 {
+		n.users = 0
 		s.condemned[id] = time.Now()
 	}
+	s.given[id] = n
 }
 
 // condemnUnused marks what was restored and never acquired.
 func (s *ids) condemnUnused() {
-	for id := range s.nameOf {
-		if _, dying := s.condemned[id]; !dying && s.refs[id] == 0 {
+	for id, n := range s.given {
+		if _, dying := s.condemned[id]; !dying && n.users == 0 {
 			s.condemned[id] = time.Now()
 		}
 	}
 }
 
-// bury removes what has had no user for the grace period; remove clears its
-// traces in other maps.
-func (s *ids) bury(remove func(id uint32) error) error {
+// expired returns up to limit numbers that have had no user for the grace period.
+func (s *ids) expired(limit int) []uint32 {
+	var out []uint32
 	for id, since := range s.condemned {
-		if time.Since(since) < grace {
-			continue
+		if len(out) == limit {
+			break
 		}
-		if err := remove(id); err != nil {
-			return err
+		if time.Since(since) >= grace {
+			out = append(out, id)
 		}
-		if err := deleteKey(s.names, kernelNameKey{Kind: s.kind, Id: id}); err != nil {
-			return err
-		}
-		delete(s.byName, s.nameOf[id])
-		delete(s.nameOf, id)
-		delete(s.condemned, id)
 	}
-	return nil
-}
-
-// deleteKey is Delete for a key that may be gone already.
-func deleteKey(m *ebpf.Map, key any) error {
-	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("delete from map: %w", err)
-	}
-	return nil
-}
-
-// sortedIDs returns the keys of m in order, so that work is done in the same
-// order each time.
-func sortedIDs[V any](m map[uint32]V) []uint32 {
-	out := make([]uint32, 0, len(m))
-	for id := range m {
-		out = append(out, id)
-	}
-	slices.SortFunc(out, cmp.Compare[uint32])
 	return out
+}
+
+// forget frees numbers whose traces in other maps are gone.
+func (s *ids) forget(gone []uint32) error {
+	names := batch[kernelNameKey, kernelName]{m: s.names}
+	for _, id := range gone {
+		names.remove(id, kernelNameKey{Kind: s.kind, Id: id})
+	}
+	failed := names.flush(new(int))
+	for _, id := range gone {
+		if failed[id] == nil {
+			delete(s.byName, s.given[id].digest)
+			delete(s.given, id)
+			delete(s.condemned, id)
+		}
+	}
+	return joinFew(failed)
 }

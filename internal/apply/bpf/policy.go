@@ -3,7 +3,9 @@ package bpf
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -81,7 +83,7 @@ func (a *appliedPolicy) numberClasses(plan *policy.Plan) error {
 		if _, ok := a.classes[name]; ok {
 			return nil
 		}
-		id, _, err := a.d.classes.acquire(digestOf("class", name))
+		id, err := a.d.classes.acquire(digestOf("class", name))
 		a.classes[name] = id
 		return err
 	}
@@ -103,7 +105,7 @@ func (a *appliedPolicy) numberClasses(plan *policy.Plan) error {
 // addSet writes a set unless it is there. Sets are named by their content.
 func (a *appliedPolicy) addSet(set *policy.Set) error {
 	d := a.d
-	id, _, err := d.sets.acquire(digestOf("set", set.Name))
+	id, err := d.sets.acquire(digestOf("set", set.Name))
 	if err != nil {
 		return err
 	}
@@ -223,7 +225,7 @@ func (a *appliedPolicy) union(have, want uint32) (uint32, error) {
 		return policyNone, nil
 	}
 	d := a.d
-	id, _, err := d.sets.acquire(digestOf("union", have, want))
+	id, err := d.sets.acquire(digestOf("union", have, want))
 	if err != nil {
 		return 0, err
 	}
@@ -292,17 +294,14 @@ func policyFor(plan *policy.Plan, l PodLink) *policy.PodPolicy {
 
 // buryPolicy removes sets and classes that have had no user for a while.
 func (d *Datapath) buryPolicy() error {
-	err := d.sets.bury(func(id uint32) error {
+	sets := d.sets.expired(math.MaxInt)
+	for _, id := range sets {
 		for _, k := range d.verdicts[id] {
 			if err := deleteKey(d.objs.Verdicts, k); err != nil {
 				return err
 			}
 		}
 		delete(d.verdicts, id)
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	return d.classes.bury(func(uint32) error { return nil })
+	return errors.Join(d.sets.forget(sets), d.classes.forget(d.classes.expired(math.MaxInt)))
 }

@@ -64,8 +64,8 @@ func TestReopen(t *testing.T) {
 	plan := service.For(w.store.Snapshot(), service.Params{Node: "node1"}, service.Key{Kind: model.KindService, Name: svc.Name})
 	w.must(w.node1.dp.ApplyServices(t.Context(), []service.Plan{plan}))
 	for k, v := range before {
-		if got := w.node1.dp.services.frontends[k]; got != v {
-			t.Errorf("frontend %v:%d changed from %+v to %+v", k.Addr.addr(), swap(k.Port), v, got)
+		if got := w.node1.dp.services.frontends[k]; got.value != v.value {
+			t.Errorf("frontend %v:%d changed from %+v to %+v", k.Addr.addr(), swap(k.Port), v.value, got.value)
 		}
 	}
 	w.enforce(nil, rules)

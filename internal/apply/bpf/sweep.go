@@ -49,9 +49,10 @@ func (d *Datapath) Sweep(ctx context.Context) (Swept, error) {
 	if err != nil {
 		return swept, err
 	}
+	err = d.services.bury()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return swept, errors.Join(d.services.bury(), d.buryPolicy(), d.sweepGone(), d.reaper.sweep())
+	return swept, errors.Join(err, d.buryPolicy(), d.sweepGone(), d.reaper.sweep())
 }
 
 // sweepFlows goes through the connection table in batches. Only the datapath's
