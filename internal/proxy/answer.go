@@ -1,11 +1,7 @@
 package proxy
 
 import (
-	"bufio"
-	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -182,32 +178,3 @@ func (a *answer) end() {
 		a.front.broken = true // less than was announced
 	}
 }
-
-// Hijack implements http.Hijacker.
-func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	f := a.front
-	if a.wrote {
-		return nil, nil, fmt.Errorf("take over connection: %w", http.ErrHijacked)
-	}
-	a.wrote, f.closing, f.broken = true, true, true
-	f.conn.Unhurried()
-	c := &prefixed{Conn: f.conn.Conn, prefix: append([]byte(nil), f.body.Rest()...)}
-	return c, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)), nil
-}
-
-// prefixed is a connection of which something was read already.
-type prefixed struct {
-	net.Conn
-	prefix []byte
-}
-
-func (p *prefixed) Read(b []byte) (int, error) {
-	if len(p.prefix) > 0 {
-		n := copy(b, p.prefix)
-		p.prefix = p.prefix[n:]
-		return n, nil
-	}
-	return p.Conn.Read(b)
-}
-
-var _ io.Reader = (*prefixed)(nil)

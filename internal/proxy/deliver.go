@@ -2,113 +2,142 @@ package proxy
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/proxy/h1"
 )
 
-// deliver passes the response of an endpoint, whose head is in f.response, on to
-// the client. From here on nothing can be tried again.
-func (f *front) deliver(up *h1.Conn) {
-	x, r := &f.exchange, &f.response
-	x.writer.status = r.Status
+// This file is what front is as the client of a call.
+
+func (f *front) all() ([]byte, bool) {
+	r, pending := &f.head, f.body.Rest()
+	if r.Chunked || r.Length > int64(len(pending)) || int64(len(pending)) > h1.Large {
+		return nil, false
+	}
+	part, _ := f.body.Next(nil)
+	return part, true
+}
+
+func (f *front) part(scratch []byte) ([]byte, error) { return f.body.Next(scratch) }
+
+func (f *front) trailer() []h1.Field { return f.body.Trailer() }
+
+func (f *front) interrupt() {
+	f.stop.Store(true)
+	f.closing = true
+	f.conn.Rouse()
+}
+
+func (f *front) resume() { f.stop.Store(false) }
+
+func (f *front) invite() error {
+	if !f.head.Expects || len(f.conn.Buffered()) > 0 {
+		return nil
+	}
+	f.head.Expects = false
+	f.conn.Out = append(f.conn.Out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+	return f.conn.Flush(clientTimeout)
+}
+
+func (f *front) gone() bool { return f.conn.Gone() }
+
+func (f *front) inform() error {
+	if f.head.Minor == 0 {
+		return nil
+	}
+	c, r := f.conn, &f.response
+	c.Out = h1.AppendStatus(c.Out, r.Status, r.Reason)
+	for i := range r.Fields {
+		if field := &r.Fields[i]; !r.Hop(field) {
+			c.Out = h1.AppendCopy(c.Out, field)
+		}
+	}
+	c.Out = append(c.Out, "\r\n"...)
+	return c.Flush(clientTimeout)
+}
+
+func (f *front) open() error {
 	f.answer.wrote = true
 	f.answer.bodiless = true // the framing is done here
 	f.conn.Out = f.respondHead(f.conn.Out)
-	if r.Status == http.StatusSwitchingProtocols {
-		f.tunnel(up)
-		return
-	}
-	whole, err := f.carry(up)
-	if f.pump != nil {
-		if f.pump.end() != nil {
-			whole = false
-		}
-	}
-	switch {
-	case err != nil:
-		x.err, f.broken = err, true // what was promised cannot be kept; the client sees it end early
-		_ = f.conn.Flush(clientTimeout)
-		f.discard(up)
-	case whole && !r.Close:
-		up.Compact()
-		x.endpoint.keep(up, &f.server.buffers)
-	default:
-		f.discard(up)
-	}
+	return nil
 }
 
-// carry moves the body. It says whether the connection could have another exchange.
-func (f *front) carry(up *h1.Conn) (bool, error) {
-	r, b := &f.response, &f.back
-	here := up.Buffered()
+// respondHead builds the head of the response for the client.
+func (f *front) respondHead(out []byte) []byte {
+	x, r := &f.exchange, &f.response
+	f.closing = f.closing || f.server.draining.Load()
+	reason := r.Reason
+	if len(reason) == 0 {
+		reason = []byte(http.StatusText(r.Status))
+	}
+	out = h1.AppendStatus(out, r.Status, reason)
+	out = h1.AppendField(out, "Server", serverName)
+	dated := false
+	for i := range r.Fields {
+		field := &r.Fields[i]
+		if field.Known != h1.Trailer || !r.Chunked || f.head.Minor == 0 {
+			if !f.passes(field) {
+				continue
+			}
+			dated = dated || field.Known == h1.Date
+		}
+		out = h1.AppendCopy(out, field)
+	}
+	if !dated {
+		out = h1.AppendField(out, "Date", f.server.date(x.start))
+	}
+	if a := x.rule.Forward.Affinity; a != nil {
+		x.stick(a, f.answer.Header())
+	}
+	if f.answer.header != nil {
+		out = f.answer.fields(out)
+	}
 	switch {
+	case r.Status == http.StatusSwitchingProtocols:
+		out = append(out, "Connection: Upgrade\r\n"...)
+		out = h1.AppendField(out, "Upgrade", r.Get("Upgrade"))
+		return append(out, "\r\n"...)
+	case r.Status == http.StatusNoContent:
+	case r.Length >= 0:
+		out = h1.AppendLength(out, r.Length)
 	case r.Bodiless:
-		return len(here) == 0, nil
-	case r.Length >= 0 && r.Length <= int64(len(here)):
-		f.send(here[:r.Length], false)
-		up.Take(int(r.Length))
-		return len(up.Buffered()) == 0, nil
+	case f.empty:
+		out = h1.AppendLength(out, 0)
+	case f.head.Minor == 1:
+		f.chunks = true
+		out = h1.AppendChunked(out)
+	default:
+		f.closing = true // HTTP/1.0 knows no chunks: the end of the connection is that of the body
 	}
-	since := time.Now()
-	read := func(into []byte) (int, error) { return f.receive(up, into, &since) }
-	if r.UntilClose() {
-		b.ToEnd(here, read)
-	} else {
-		b.Reset(&r.Head, here, read)
-	}
-	up.Take(len(here))
-	scratch := f.server.buffers.Large()
-	defer f.server.buffers.Return(scratch)
-	chunks := r.Length < 0 && f.request.Minor == 1
-	for {
-		part, err := b.Next(scratch[:])
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return false, err
-		}
-		f.send(part, chunks)
-		if !b.Pending() || len(f.conn.Out) >= h1.Large {
-			if err := f.conn.Flush(clientTimeout); err != nil {
-				return false, errClientGone
-			}
-			if err := f.splice(up, b, &since); err != nil {
-				return false, err
-			}
-		}
-	}
-	if chunks {
-		f.conn.Out = h1.AppendLast(f.conn.Out, b.Trailer())
-	}
-	return !r.UntilClose() && len(b.Rest()) == 0, nil
+	return append(f.persistence(out), "\r\n"...)
 }
 
-// send puts a part of the body behind what is to be written.
-func (f *front) send(part []byte, chunk bool) {
+func (f *front) write(part []byte, more bool) error {
 	f.exchange.writer.bytes += int64(len(part))
-	if chunk {
+	if f.chunks {
 		f.conn.Out = h1.AppendChunk(f.conn.Out, part)
 	} else {
 		f.conn.Out = append(f.conn.Out, part...)
 	}
+	if more && len(f.conn.Out) < h1.Large {
+		return nil
+	}
+	return f.conn.Flush(clientTimeout)
 }
 
-// receive reads more of the response.
-func (f *front) receive(up *h1.Conn, into []byte, since *time.Time) (int, error) {
-	*since = time.Now()
-	for {
-		n, err := up.ReadWithin(into, lookAround(*since))
-		if n > 0 || !h1.IsTimeout(err) {
-			return n, err
-		}
-		if err := f.patient(since); err != nil {
-			return 0, err
-		}
+// shut leaves what is not written yet to finish, which comes next.
+func (f *front) shut(trailer []h1.Field) error {
+	if f.chunks {
+		f.conn.Out = h1.AppendLast(f.conn.Out, trailer)
 	}
+	return nil
+}
+
+func (f *front) abort() {
+	f.broken = true
+	_ = f.conn.Flush(clientTimeout)
 }
 
 // Bodies from this length on go from socket to socket inside the kernel, in
@@ -149,28 +178,31 @@ func (f *front) splice(up *h1.Conn, b *h1.Body, since *time.Time) error {
 	return nil
 }
 
-// tunnel connects client and endpoint after an upgrade until either ends.
-func (f *front) tunnel(up *h1.Conn) {
+func (f *front) tunnel(up io.ReadWriteCloser, already []byte) {
+	f.answer.wrote = true
 	f.broken = true // HTTP has ended here
-	_ = f.conn.WriteWithin(append(f.conn.Out, up.Buffered()...), clientTimeout)
+	_ = f.conn.WriteWithin(append(f.respondHead(f.conn.Out), already...), clientTimeout)
 	f.conn.Out = nil
-	_ = up.WriteWithin(f.body.Rest(), clientTimeout)
+	if rest := f.body.Rest(); len(rest) > 0 {
+		_, _ = up.Write(rest)
+	}
 	f.conn.Unhurried()
-	up.Unhurried()
+	f.exchange.writer.bytes += join(f.conn.Conn, up)
+}
+
+// join moves octets both ways until either side ends, and closes both. It returns
+// how many went to the client.
+func join(client, up io.ReadWriteCloser) int64 {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = io.Copy(up.Conn, f.conn.Conn)
-		closeBoth(up, f.conn)
+		_, _ = io.Copy(up, client)
+		_ = up.Close()
+		_ = client.Close()
 	}()
-	n, _ := io.Copy(f.conn.Conn, up.Conn)
-	closeBoth(up, f.conn)
+	n, _ := io.Copy(client, up)
+	_ = up.Close()
+	_ = client.Close()
 	<-done
-	f.exchange.writer.bytes += n
-	f.discard(up)
-}
-
-func closeBoth(a, b net.Conn) {
-	_ = a.Close()
-	_ = b.Close()
+	return n
 }

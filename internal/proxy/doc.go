@@ -2,17 +2,19 @@
 //
 // It decides nothing about routing: the plan says which rule a request has and
 // which endpoints a backend has, the proxy moves bytes. It talks to endpoints
-// directly, never through a ClusterIP. HTTP/1.1 is spoken by our own engine (package
-// h1), where one goroutine serves a client's connection, writes the request to the
-// endpoint and reads the response; HTTP/2, on either side, by net/http.
+// directly, never through a ClusterIP. HTTP/1.1 and HTTP/2 are spoken by our own
+// engines (packages h1 and h2), on both sides. One goroutine serves a client's
+// connection (HTTP/1) or stream (HTTP/2), writes the request to the endpoint and
+// reads the response.
 //
-// The files follow a request: server (life cycle), listen (connections), tls, front
-// (an HTTP/1 client), handler (which rule, and what it asks for in which
-// order), policy and limit (who may ask), header, pool and endpoint (which
-// endpoint). With HTTP/1 on both sides then: relay (attempts), link (connections to
-// endpoints), pump (bodies of requests), deliver (responses). Else: adapt (from
-// front to net/http), forward, retry, timeout. Last: respond (answers of our own),
-// answer (their way to an HTTP/1 client), accesslog, metrics, admin. Invariants:
+// The files follow a request: server (life cycle), listen (connections), tls; the
+// clients, front with deliver and answer (HTTP/1) and stream (HTTP/2); handler (which
+// rule, and what it asks for in which order), policy and limit (who may ask),
+// forward (which backend), call (attempts, and the way of the response), header,
+// pool and endpoint (which endpoint); the endpoints, link (HTTP/1) and mux (HTTP/2),
+// pump (bodies of requests). Last: respond (answers of our own), accesslog, metrics,
+// admin. Every client is a downstream of a call, every endpoint an upstream, and
+// both see heads in the form of HTTP/1. Invariants:
 //
 //   - Apply swaps the plan as a whole. A request keeps the rule that it began
 //     with; no connection, stream or upgraded connection is ever closed because

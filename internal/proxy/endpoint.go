@@ -1,10 +1,9 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
+	"errors"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -34,9 +33,57 @@ type endpoint struct {
 	failures atomic.Int32 // connection attempts that failed since the last that did not
 	restEnd  atomic.Int64 // Unix nanoseconds until which others are preferred
 
-	mu         sync.Mutex
-	transports map[route.Protocol]*http.Transport // for what is not HTTP/1 on both sides
-	links      []link                             // for what is; the one that was used last is the last
+	mu     sync.Mutex
+	plain  links // that speak HTTP/1 without TLS
+	others map[kind]*links
+	muxes  map[kind]*mux
+
+	sessions tls.ClientSessionCache
+}
+
+// kind is how an endpoint is spoken with.
+type kind struct{ h2, tls bool }
+
+// connect returns a connection or stream to e for c.
+func (e *endpoint) connect(c *call, p route.Protocol, timeout time.Duration) (upstream, error) {
+	k := kind{h2: p == route.H2C || p == route.H2, tls: p == route.HTTPS || p == route.H2}
+	if k.h2 {
+		return &channel{mux: e.muxOf(k), dial: timeout}, nil
+	}
+	return e.link(k, !c.repeatable(), timeout)
+}
+
+func (e *endpoint) linksOf(k kind) *links {
+	if k == (kind{}) {
+		return &e.plain
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.others[k]
+	if l == nil {
+		l = &links{}
+		e.others[k] = l
+	}
+	return l
+}
+
+func (e *endpoint) muxOf(k kind) *mux {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m := e.muxes[k]
+	if m == nil {
+		m = &mux{endpoint: e, kind: k}
+		e.muxes[k] = m
+	}
+	return m
+}
+
+// eachLinks calls f with all that wait. Under mu.
+func (e *endpoint) eachLinks(f func(*links)) {
+	f(&e.plain)
+	for _, l := range e.others {
+		f(l)
+	}
 }
 
 // takeEndpoint returns the endpoint for an address of a Service and counts one
@@ -45,7 +92,7 @@ func (s *Server) takeEndpoint(service model.Name, from *route.Endpoint) *endpoin
 	key := endpointKey{service, from.Addr}
 	e := s.endpoints[key]
 	if e == nil {
-		e = &endpoint{key: key, token: from.Token(), transports: map[route.Protocol]*http.Transport{}}
+		e = &endpoint{key: key, token: from.Token(), others: map[kind]*links{}, muxes: map[kind]*mux{}, sessions: tls.NewLRUClientSessionCache(4)}
 		s.endpoints[key] = e
 	}
 	e.refs++
@@ -76,13 +123,15 @@ func (e *endpoint) release() {
 func (e *endpoint) closeIdle() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, t := range e.transports {
-		t.CloseIdleConnections()
+	e.eachLinks(func(kept *links) {
+		for _, l := range kept.idle {
+			_ = l.conn.Close()
+		}
+		kept.idle = nil
+	})
+	for _, m := range e.muxes {
+		m.close()
 	}
-	for _, l := range e.links {
-		_ = l.conn.Close()
-	}
-	e.links = nil
 }
 
 // How long an endpoint that refused a connection is left alone, as long as
@@ -123,59 +172,10 @@ const (
 	probesAfter = 15 * time.Second
 )
 
-// transport returns the connections of e that speak p.
-func (e *endpoint) transport(p route.Protocol) *http.Transport {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	t := e.transports[p]
-	if t == nil {
-		t = newTransport(p)
-		e.transports[p] = t
-	}
-	return t
-}
-
-func newTransport(p route.Protocol) *http.Transport {
-	t := &http.Transport{
-		DialContext:            dial,
-		DisableCompression:     true, // bodies pass as they are
-		MaxIdleConns:           maxIdle,
-		MaxIdleConnsPerHost:    maxIdle,
-		IdleConnTimeout:        idleFor,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: 256 << 10,
-		WriteBufferSize:        4 << 10,
-		ReadBufferSize:         4 << 10,
-		Protocols:              new(http.Protocols),
-	}
-	switch p {
-	case route.H2C:
-		t.Protocols.SetUnencryptedHTTP2(true)
-	case route.H2:
-		t.Protocols.SetHTTP2(true)
-	case route.HTTPS:
-		t.Protocols.SetHTTP1(true)
-		t.Protocols.SetHTTP2(true)
-	default:
-		t.Protocols.SetHTTP1(true)
-	}
-	if p == route.HTTPS || p == route.H2 {
-		// Endpoints have certificates for names of their own, if any: ingress-nginx
-		// does not verify them unless proxy-ssl-verify asks for it.
-		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec
-	}
-	return t
-}
-
-type dialTimeoutKey struct{}
-
-// dial connects within the time that the context's attempt has.
-func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probesAfter, Interval: probesAfter / 3, Count: 3}}
-	if timeout, ok := ctx.Value(dialTimeoutKey{}).(time.Duration); ok {
-		d.Timeout = timeout
-	}
-	conn, err := d.DialContext(ctx, network, addr)
+// dial connects within the time that an attempt has.
+func (e *endpoint) dial(k kind, timeout time.Duration) (net.Conn, error) {
+	d := net.Dialer{Timeout: timeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probesAfter, Interval: probesAfter / 3, Count: 3}}
+	conn, err := d.Dial("tcp", e.key.addr.String())
 	if err != nil {
 		return nil, err
 	}
@@ -186,5 +186,25 @@ func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 			})
 		}
 	}
-	return conn, nil
+	if !k.tls {
+		return conn, nil
+	}
+	// Endpoints have certificates for names of their own, if any: ingress-nginx does
+	// not verify them unless proxy-ssl-verify asks for it.
+	config := &tls.Config{InsecureSkipVerify: true, ClientSessionCache: e.sessions} //nolint:gosec
+	if k.h2 {
+		config.NextProtos = []string{"h2"}
+	}
+	secure := tls.Client(conn, config)
+	_ = conn.SetDeadline(time.Now().Add(max(timeout, time.Second)))
+	if err := secure.Handshake(); err != nil {
+		_ = conn.Close()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: conn.RemoteAddr(), Err: err}
+	}
+	_ = conn.SetDeadline(time.Time{})
+	if k.h2 && secure.ConnectionState().NegotiatedProtocol != "h2" {
+		_ = conn.Close()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: conn.RemoteAddr(), Err: errors.New("endpoint does not speak HTTP/2")}
+	}
+	return secure, nil
 }

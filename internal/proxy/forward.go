@@ -1,15 +1,10 @@
 package proxy
 
 import (
-	"context"
 	"errors"
-	"io"
-	"log"
+	"net"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
-	"strings"
-	"sync"
+	"slices"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy/h1"
@@ -32,51 +27,7 @@ func (x *exchange) proxy(live *live) {
 		x.fail(http.StatusServiceUnavailable, text)
 		return
 	}
-	if x.front != nil {
-		if pool.protocol(f) == route.HTTP1 {
-			x.front.relay(target)
-			return
-		}
-		defer x.front.adapt()()
-	}
-	if x.rule.MaxBody > 0 {
-		x.request.Body = http.MaxBytesReader(x.writer, x.request.Body, x.rule.MaxBody)
-	}
-	rp := &httputil.ReverseProxy{
-		Rewrite:        x.rewrite,
-		Transport:      &retrier{exchange: x, target: target},
-		ModifyResponse: x.modifyResponse,
-		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { x.answerError(err) },
-		BufferPool:     buffers,
-		ErrorLog:       quiet,
-	}
-	ctx, cancel := context.WithCancel(x.request.Context())
-	defer cancel() // releases what the attempts hold, whatever has become of them
-	rp.ServeHTTP(x.writer, x.request.WithContext(ctx))
-	if x.endpoint != nil {
-		x.endpoint.release()
-	}
-}
-
-// quiet takes the messages of ReverseProxy; what matters is in x.err.
-var quiet = log.New(io.Discard, "", 0)
-
-// rewrite prepares the request for a backend; the endpoint is filled in by retrier.
-func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
-	path, query := x.outPath()
-	out := pr.Out
-	out.URL = &url.URL{Scheme: "http", Host: "endpoint", Path: path, RawQuery: query}
-	if strings.IndexByte(path, '%') >= 0 {
-		if decoded, err := url.PathUnescape(path); err == nil {
-			out.URL.Path, out.URL.RawPath = decoded, path
-		}
-	}
-	out.Host = x.outHost()
-	dropAmbiguous(out.Header)
-	x.setForwarded(out.Header)
-	for _, h := range x.rule.Forward.Set {
-		out.Header.Set(h.Name, h.Value)
-	}
+	x.call.relay(target)
 }
 
 // outPath is the escaped path and the query for a backend.
@@ -94,22 +45,6 @@ func (x *exchange) outHost() string {
 	return x.host
 }
 
-func (x *exchange) modifyResponse(r *http.Response) error {
-	delete(r.Header, "Server") // ours is set already; ingress-nginx, too, speaks for itself
-	if x.ownsCORS {
-		for _, name := range corsHeaders {
-			delete(r.Header, name)
-		}
-	}
-	if a := x.rule.Forward.Affinity; a != nil {
-		x.stick(a, r.Header)
-	}
-	if x.server.draining.Load() && r.StatusCode != http.StatusSwitchingProtocols {
-		x.writer.Header().Set("Connection", "close")
-	}
-	return nil
-}
-
 // Why an exchange failed; see answerError.
 var (
 	errNoEndpoint  = errors.New("no endpoint")
@@ -117,7 +52,20 @@ var (
 	errSendTimeout = errors.New("request not taken within the send timeout")
 	errClientGone  = errors.New("the client went away")
 	errSlowBody    = errors.New("the client sends nothing of its body")
+	errTakenBack   = errors.New("body was given to another attempt")
 )
+
+// idempotent methods may be sent again although the first endpoint may have
+// acted on them (RFC 9110, section 9.2.2).
+func idempotent(method string) bool {
+	return slices.Contains([]string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}, method)
+}
+
+// isDialError says that no connection came about, so that nothing was sent.
+func isDialError(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
 
 // answerError turns the failure of all attempts into a status, with nginx's choice.
 func (x *exchange) answerError(err error) {
@@ -130,11 +78,11 @@ func (x *exchange) answerError(err error) {
 	switch {
 	case errors.As(err, &tooLarge):
 		x.tooLarge()
-	case errors.As(err, &malformed) && x.front != nil && x.front.blames(err):
+	case errors.As(err, &malformed) && x.call.blames(err):
 		x.fail(malformed.Status, "the body of the request is malformed: "+malformed.Text)
 	case errors.Is(err, errSlowBody):
 		x.fail(http.StatusRequestTimeout, err.Error())
-	case errors.Is(err, errClientGone), x.request != nil && x.request.Context().Err() != nil:
+	case errors.Is(err, errClientGone):
 		x.writer.status = 499 // the client has gone: nobody reads an answer
 	case errors.Is(err, errNoEndpoint):
 		x.fail(http.StatusServiceUnavailable, "the Service has no endpoint any more")
@@ -166,11 +114,3 @@ func pick(targets []route.Target) route.BackendKey {
 	}
 	return targets[len(targets)-1].Backend
 }
-
-// buffers are what bodies are copied with.
-var buffers = &bufferPool{sync.Pool{New: func() any { return new([32 << 10]byte) }}}
-
-type bufferPool struct{ pool sync.Pool }
-
-func (p *bufferPool) Get() []byte  { return p.pool.Get().(*[32 << 10]byte)[:] }
-func (p *bufferPool) Put(b []byte) { p.pool.Put((*[32 << 10]byte)(b)) }

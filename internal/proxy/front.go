@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -13,39 +14,48 @@ import (
 	"time"
 
 	"github.com/fairway-net/fairway/internal/proxy/h1"
+	"github.com/fairway-net/fairway/internal/proxy/h2"
 )
 
 // front is a connection of a client that speaks HTTP/1. One goroutine reads a
 // request, has it answered, and reads the next; what it needs for that it keeps.
 type front struct {
-	server   *Server
+	call
 	listener string
 	conn     *h1.Conn
-	client   string
-	remote   netip.Addr
+	peer     peer
 	idle     atomic.Bool // between two requests
 
-	request  h1.Request
-	body     h1.Body // of the request
-	read     func([]byte) (int, error)
-	response h1.Response // of an endpoint
-	back     h1.Body     // of the response
-	exchange exchange
-	recorder recorder
-	answer   answer // responses of our own
+	head   h1.Request
+	body   h1.Body // of the request
+	read   func([]byte) (int, error)
+	answer answer // responses of our own
 
+	chunks  bool // the response's body is sent in chunks
 	closing bool // no further request
 	broken  bool // the response cannot be ended as it began
-	stolen  bool // the connection has another owner
 	stop    atomic.Bool
-	pump    *pump // of the request's body, if it did not come with the head
+	mux     atomic.Pointer[h2.Conn] // what the connection speaks if it is HTTP/2
+}
+
+// peer is who is at the other end of a connection.
+type peer struct {
+	client string // address without its port
+	remote netip.Addr
+	tls    *tls.ConnectionState // nil: plain
+}
+
+func peerOf(addr net.Addr) (p peer) {
+	p.client = addr.String()
+	if from, err := netip.ParseAddrPort(p.client); err == nil {
+		p.remote, p.client = from.Addr().Unmap(), from.Addr().Unmap().String()
+	}
+	return p
 }
 
 func newFront(s *Server, listener string, c net.Conn) *front {
-	f := &front{server: s, listener: listener, conn: h1.NewConn(c), client: c.RemoteAddr().String()}
-	if from, err := netip.ParseAddrPort(f.client); err == nil {
-		f.remote, f.client = from.Addr().Unmap(), from.Addr().String()
-	}
+	f := &front{listener: listener, conn: h1.NewConn(c), peer: peerOf(c.RemoteAddr())}
+	f.server, f.request = s, &f.head
 	f.read = f.readBody
 	f.answer.front = f
 	return f
@@ -81,11 +91,11 @@ func (f *front) serve() {
 // survive keeps the failure of one connection from being that of all.
 func (f *front) survive() {
 	if p := recover(); p != nil && p != http.ErrAbortHandler { // which is how ReverseProxy says that a response broke off
-		f.server.opts.Log.Error("panic in a connection", "client", f.client, "panic", p, "stack", string(debug.Stack()))
+		f.server.opts.Log.Error("panic in a connection", "client", f.peer.client, "panic", p, "stack", string(debug.Stack()))
 	}
 }
 
-// handshake ends TLS, and hands HTTP/2 to net/http.
+// handshake ends TLS, and serves HTTP/2 if that is what it says.
 func (f *front) handshake() bool {
 	c, ok := f.conn.Conn.(*tls.Conn)
 	if !ok {
@@ -96,8 +106,10 @@ func (f *front) handshake() bool {
 		return false
 	}
 	f.conn.Unhurried()
-	if c.ConnectionState().NegotiatedProtocol == "h2" {
-		f.stolen = f.server.h2[f.listener].hand(c)
+	state := c.ConnectionState()
+	f.peer.tls = &state
+	if state.NegotiatedProtocol == "h2" {
+		f.multiplex(nil)
 		return false
 	}
 	return true
@@ -110,14 +122,13 @@ func (f *front) next(first bool) bool {
 		return false
 	}
 	for begun := time.Now(); ; {
-		n, err := f.request.Parse(c.Buffered())
+		n, err := f.head.Parse(c.Buffered())
 		if n > 0 && err == nil {
 			c.Take(n)
 			return true
 		}
 		if err != nil && first && prefaced(c.Buffered()) {
-			f.conn.Unhurried()
-			f.stolen = f.server.h2[f.listener].hand(&prefixed{Conn: c.Conn, prefix: append([]byte(nil), c.Buffered()...)})
+			f.multiplex(c.Buffered())
 			return false
 		}
 		if err == nil {
@@ -162,8 +173,7 @@ func (f *front) refuse(err error) {
 	} else if !errors.As(err, &refusal) {
 		return // nobody is there
 	}
-	f.request.Head = h1.Head{Minor: 1, Length: -1}
-	f.request.Method, f.request.Target, f.request.Path, f.request.Host = "", "", "", ""
+	f.head = h1.Request{Head: h1.Head{Minor: 1, Length: -1}}
 	f.begin()
 	f.closing = true
 	x := &f.exchange
@@ -179,29 +189,15 @@ func (f *front) refuse(err error) {
 
 // begin makes f ready for the exchange of the request that was read.
 func (f *front) begin() {
-	r := &f.request
+	r := &f.head
 	f.body.Reset(&r.Head, f.conn.Buffered(), f.read)
-	f.closing, f.broken = r.Close, false
+	f.closing, f.broken, f.chunks = r.Close, false, false
 	f.answer.reset()
-	f.recorder = recorder{ResponseWriter: &f.answer}
-	path := r.Path
-	if !r.Plain {
-		path = escaped(path)
-	}
-	proto, length := "HTTP/1.1", r.Length
+	proto := "HTTP/1.1"
 	if r.Minor == 0 {
 		proto = "HTTP/1.0"
 	}
-	if !r.HasBody() {
-		length = 0
-	} else if r.Chunked {
-		length = -1
-	}
-	f.exchange = exchange{
-		server: f.server, writer: &f.recorder, start: time.Now(), front: f,
-		method: r.Method, host: r.Host, path: path, query: r.Query, proto: proto,
-		length: length, fields: &r.Head, client: f.client, remote: f.remote,
-	}
+	f.call.begin(f.server, f, &f.answer, proto).peer = f.peer
 }
 
 func (f *front) serveOne() {
@@ -221,7 +217,7 @@ func escaped(path string) string {
 
 // finish ends the response and says whether another request may come.
 func (f *front) finish() bool {
-	if f.stolen || f.broken {
+	if f.broken {
 		return false
 	}
 	f.answer.end()
@@ -252,9 +248,7 @@ func (f *front) finish() bool {
 
 func (f *front) end() {
 	f.server.forget(f)
-	if !f.stolen {
-		_ = f.conn.Close()
-	}
+	_ = f.conn.Close()
 	f.conn.Take(len(f.conn.Buffered()))
 	f.conn.Rest(&f.server.buffers)
 }
@@ -283,8 +277,6 @@ func (f *front) readBody(b []byte) (int, error) {
 // once there is an answer.
 func (f *front) unread() bool {
 	switch {
-	case f.exchange.request != nil: // net/http reads it, perhaps at this moment; see adaptedBody.end
-		return false
 	case f.pump != nil:
 		done, err := f.pump.done()
 		return !done || err != nil
@@ -294,12 +286,4 @@ func (f *front) unread() bool {
 	return f.body.Left() > int64(len(f.body.Rest()))
 }
 
-// invite asks a client that waits for it to send its body.
-func (f *front) invite() error {
-	if !f.request.Expects || len(f.conn.Buffered()) > 0 {
-		return nil
-	}
-	f.request.Expects = false
-	f.conn.Out = append(f.conn.Out, "HTTP/1.1 100 Continue\r\n\r\n"...)
-	return f.conn.Flush(clientTimeout)
-}
+func prefaced(b []byte) bool { return bytes.HasPrefix(b, []byte("PRI * HTTP/2.0\r\n\r\n")) }

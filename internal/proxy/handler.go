@@ -3,7 +3,6 @@ package proxy
 import (
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -24,11 +23,10 @@ type exchange struct {
 	proto        string
 	length       int64 // of the body; -1: not known
 	fields       fields
-	client       string // address without its port
-	remote       netip.Addr
+	protocol     string // of an extended CONNECT (RFC 8441); "" for all others
+	peer
 
-	front   *front        // that it came to; nil: to net/http
-	request *http.Request // set for exchanges with net/http on either side
+	call *call // what it is part of
 
 	match   route.Request
 	forward string // the escaped path for a backend, if no rule rewrites it
@@ -44,28 +42,6 @@ type exchange struct {
 type fields interface {
 	Get(name string) string
 	Values(name string) []string
-}
-
-// handler is the entrance of what net/http serves on one listener.
-type handler struct {
-	server   *Server
-	listener string
-}
-
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{
-		server: h.server, request: r, writer: &recorder{ResponseWriter: w}, start: time.Now(),
-		method: r.Method, host: r.Host, path: r.URL.EscapedPath(), query: r.URL.RawQuery, proto: r.Proto,
-		length: r.ContentLength, fields: r.Header, client: r.RemoteAddr,
-	}
-	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		x.remote, x.client = from.Addr().Unmap(), from.Addr().String()
-	}
-	w.Header().Set("Server", serverName)
-	if h.server.draining.Load() {
-		w.Header().Set("Connection", "close") // over HTTP/2 this makes a GOAWAY
-	}
-	x.run(h.listener)
 }
 
 // run answers the exchange and takes note of it.

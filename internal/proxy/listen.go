@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -53,7 +52,9 @@ func (s *Server) rouse() int {
 	s.frontsMu.Lock()
 	defer s.frontsMu.Unlock()
 	for f := range s.fronts {
-		if f.idle.Load() {
+		if mux := f.mux.Load(); mux != nil {
+			mux.Drain()
+		} else if f.idle.Load() {
 			f.conn.Rouse()
 		}
 	}
@@ -68,48 +69,6 @@ func (s *Server) cut() {
 		_ = f.conn.Close()
 	}
 }
-
-// handover is a listener whose connections come from a front that found out that
-// they speak HTTP/2.
-type handover struct {
-	addr   net.Addr
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newHandover(addr net.Addr) *handover {
-	return &handover{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-// hand says whether somebody has taken the connection.
-func (h *handover) hand(c net.Conn) bool {
-	select {
-	case h.conns <- c:
-		return true
-	case <-h.closed:
-		return false
-	}
-}
-
-// Accept implements net.Listener.
-func (h *handover) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (h *handover) Close() error {
-	h.once.Do(func() { close(h.closed) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (h *handover) Addr() net.Addr { return h.addr }
 
 // stamp is a Date, which is the same for a second.
 type stamp struct {

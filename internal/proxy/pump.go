@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/proxy/h1"
@@ -12,17 +13,26 @@ import (
 // pump moves a request's body that did not come with its head, beside the
 // response: an endpoint may answer before it has read everything, or instead.
 type pump struct {
-	front    *front
-	up       *h1.Conn
+	call     *call
+	up       sink
 	buf      *[h1.Large]byte
 	finished chan struct{}
-	err      error // set before finished is closed
+	ending   atomic.Bool // all has been read
+	err      error       // set before finished is closed
 	ended    time.Time
 }
 
-func (f *front) startPump(up *h1.Conn) {
-	p := &pump{front: f, up: up, buf: f.server.buffers.Large(), finished: make(chan struct{})}
-	f.pump = p
+// sink takes the body of a request.
+type sink interface {
+	send(part []byte, d time.Duration) error
+	finish(trailer []h1.Field, d time.Duration) error
+	// spoil ends the whole exchange with the endpoint, and wakes who waits for it.
+	spoil()
+}
+
+func (c *call) startPump(up sink) {
+	p := &pump{call: c, up: up, buf: c.server.buffers.Large(), finished: make(chan struct{})}
+	c.pump = p
 	go p.run()
 }
 
@@ -30,8 +40,8 @@ func (p *pump) run() {
 	defer close(p.finished)
 	p.err = p.move()
 	p.ended = time.Now()
-	if p.err != nil && !errors.Is(p.err, errRefusedBody) {
-		_ = p.up.Close() // wakes the one who waits for an answer
+	if p.err != nil && p.err != errRefusedBody {
+		p.up.spoil()
 	}
 }
 
@@ -39,17 +49,14 @@ func (p *pump) run() {
 var errRefusedBody = errors.New("endpoint closed its side")
 
 func (p *pump) move() error {
-	f, sum := p.front, int64(0)
-	rule := f.exchange.rule
+	c, sum := p.call, int64(0)
+	rule := c.exchange.rule
 	for {
-		part, err := f.body.Next(p.buf[:])
+		part, err := c.down.part(p.buf[:])
 		switch {
 		case err == io.EOF:
-			if f.request.Chunked {
-				p.up.Out = h1.AppendLast(p.up.Out[:0], f.body.Trailer())
-				return p.sent(p.up.Flush(rule.Forward.Timeouts.Send))
-			}
-			return nil
+			p.ending.Store(true)
+			return p.sent(p.up.finish(c.down.trailer(), rule.Forward.Timeouts.Send))
 		case errors.Is(err, errSlowBody), errors.Is(err, errTakenBack), isMalformed(err):
 			return err
 		case err != nil:
@@ -58,13 +65,7 @@ func (p *pump) move() error {
 		if sum += int64(len(part)); rule.MaxBody > 0 && sum > rule.MaxBody {
 			return &http.MaxBytesError{Limit: rule.MaxBody}
 		}
-		if f.request.Chunked {
-			p.up.Out = h1.AppendChunk(p.up.Out[:0], part)
-			err = p.up.Flush(rule.Forward.Timeouts.Send)
-		} else {
-			err = p.up.WriteWithin(part, rule.Forward.Timeouts.Send)
-		}
-		if err := p.sent(err); err != nil {
+		if err := p.sent(p.up.send(part, rule.Forward.Timeouts.Send)); err != nil {
 			return err
 		}
 	}
@@ -100,23 +101,25 @@ func (p *pump) end() error {
 	if done, err := p.done(); done {
 		return err
 	}
-	p.front.stop.Store(true)
-	p.front.closing = true
-	_ = p.up.Close()
-	p.front.conn.Rouse()
+	if p.ending.Load() { // an answer is quicker than the news that all is sent
+		<-p.finished
+		return p.err
+	}
+	p.call.down.interrupt()
+	p.up.spoil()
 	<-p.finished
-	p.front.stop.Store(false)
+	p.call.down.resume()
 	return p.err
 }
 
 // free gives the buffer back. Nothing may point into it.
-func (p *pump) free() { p.front.server.buffers.Return(p.buf) }
+func (p *pump) free() { p.call.server.buffers.Return(p.buf) }
 
 // blames says whether an error is about the client's body, and not about an answer.
-func (f *front) blames(err error) bool {
-	if f.pump == nil {
+func (c *call) blames(err error) bool {
+	if c.pump == nil {
 		return false
 	}
-	done, why := f.pump.done()
+	done, why := c.pump.done()
 	return done && errors.Is(why, err)
 }

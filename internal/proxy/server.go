@@ -3,17 +3,16 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy/h1"
+	"github.com/fairway-net/fairway/internal/proxy/h2"
 )
 
 // Options of a Server.
@@ -48,10 +47,11 @@ type Server struct {
 	endpoints map[endpointKey]*endpoint
 	listeners map[string]net.Listener
 
-	h2      map[string]*handover // listener -> what speaks HTTP/2; set by Run
-	buffers h1.Buffers
-	stamp   atomic.Pointer[stamp]
-	ended   atomic.Bool // no further request
+	streams   map[string]*h2.Options // listener -> of connections that speak HTTP/2
+	upstreams *h2.Options
+	buffers   h1.Buffers
+	stamp     atomic.Pointer[stamp]
+	ended     atomic.Bool // no further request
 
 	frontsMu sync.Mutex
 	fronts   map[*front]struct{}
@@ -70,7 +70,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{},
-		h2: map[string]*handover{}, fronts: map[*front]struct{}{}}
+		streams: map[string]*h2.Options{}, upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
 	s.live.Store(&live{})
 	return s, nil
 }
@@ -133,19 +133,11 @@ func (s *Server) Addr(name string) net.Addr {
 // Run serves the listeners until ctx ends, and then ends gracefully. It returns
 // nil unless a listener failed.
 func (s *Server) Run(ctx context.Context) error {
-	var servers []*http.Server
-	failed := make(chan error, 2*len(s.listeners))
-	for name, l := range s.listeners {
-		s.h2[name] = newHandover(l.Addr())
+	failed := make(chan error, len(s.listeners))
+	for name := range s.listeners {
+		s.streams[name] = s.streamOptions(name)
 	}
 	for name, l := range s.listeners {
-		srv := s.httpServer(name)
-		servers = append(servers, srv)
-		go func() {
-			if err := srv.Serve(s.h2[name]); !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("serve HTTP/2 on %s: %w", name, err)
-			}
-		}()
 		go func() {
 			if err := s.accept(name, l); err != nil {
 				failed <- fmt.Errorf("serve %s: %w", name, err)
@@ -157,28 +149,24 @@ func (s *Server) Run(ctx context.Context) error {
 	go s.sweep(sweeping)
 	select {
 	case err := <-failed:
-		s.close(servers)
+		s.close()
 		return err
 	case <-ctx.Done():
 	}
-	s.end(servers)
+	s.end()
 	return nil
 }
 
 // end waits for the lame duck to be forgotten, then for what is under way.
-func (s *Server) end(servers []*http.Server) {
+func (s *Server) end() {
 	s.draining.Store(true) // from here on responses ask clients to close
 	s.opts.Log.Info("draining", "lame_duck", s.opts.LameDuck, "drain", s.opts.Drain, "active", s.active.Load())
 	time.Sleep(s.opts.LameDuck)
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Drain)
 	defer cancel()
-	var wg sync.WaitGroup
 	s.ended.Store(true)
 	for _, l := range s.listeners {
 		_ = l.Close()
-	}
-	for _, srv := range servers {
-		wg.Go(func() { _ = srv.Shutdown(ctx) })
 	}
 	for (s.rouse() > 0 || s.active.Load() > 0) && ctx.Err() == nil {
 		select {
@@ -186,21 +174,17 @@ func (s *Server) end(servers []*http.Server) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	wg.Wait()
 	if n := s.active.Load(); n > 0 {
 		s.opts.Log.Warn("closing exchanges that did not end in time", "count", n)
 	}
-	s.close(servers)
+	s.close()
 }
 
 // close ends whatever there still is.
-func (s *Server) close(servers []*http.Server) {
+func (s *Server) close() {
 	s.ended.Store(true)
 	for _, l := range s.listeners {
 		_ = l.Close()
-	}
-	for _, srv := range servers {
-		_ = srv.Close()
 	}
 	s.cut()
 }
@@ -214,21 +198,20 @@ const (
 	maxStreams    = 128
 )
 
-// httpServer serves HTTP/2; connections come from the front (see handover).
-func (s *Server) httpServer(name string) *http.Server {
-	srv := &http.Server{
-		Handler:           &handler{server: s, listener: name},
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		Protocols:         new(http.Protocols),
+// The limits of HTTP/2: what of a body may have come that no endpoint has taken.
+const (
+	streamWindow = 256 << 10
+	connWindow   = 1 << 20
+)
+
+// streamOptions are what connections of clients that speak HTTP/2 have in common.
+func (s *Server) streamOptions(listener string) *h2.Options {
+	return &h2.Options{
+		Handle:     func(st *h2.Stream) { s.serveStream(listener, st) },
+		MaxStreams: maxStreams, MaxHead: maxHeader, Window: streamWindow, ConnWindow: connWindow,
+		IdleTimeout: idleTimeout, HeadTimeout: headerTimeout, WriteTimeout: clientTimeout,
+		Panic: func(what any, stack []byte) {
+			s.opts.Log.Error("panic in a stream", "panic", what, "stack", string(stack))
+		},
 	}
-	if name == "https" {
-		srv.Protocols.SetHTTP2(true)
-	} else {
-		srv.Protocols.SetUnencryptedHTTP2(true) // by prior knowledge only; gRPC clients without TLS
-	}
-	return srv
 }

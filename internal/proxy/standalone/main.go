@@ -23,7 +23,7 @@ func main() {
 	http := flag.String("http", "127.0.0.1:8080", "address to listen at")
 	https := flag.String("https", "", "address to listen at for TLS")
 	backend := flag.String("backend", "127.0.0.1:9000", "address of the endpoint")
-	hosts := flag.Int("hosts", 1, "how many hosts: h0.example, h1.example …")
+	hosts := flag.Int("hosts", 1, "how many hosts: h0.example, h1.example …; 0: one rule for all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -65,8 +65,11 @@ func fill(tx *state.Tx, endpoint netip.AddrPort, hosts int) {
 	tx.Set(&model.EndpointSlice{Name: name("web-1"), Service: "web", Family: model.IPv4,
 		Ports:     []model.EndpointPort{{Name: "web", Protocol: model.TCP, Port: endpoint.Port()}},
 		Endpoints: []model.Endpoint{{Addr: endpoint.Addr(), Ready: true, Serving: true}}})
-	for i := range hosts {
-		rule := model.IngressRule{Host: fmt.Sprintf("h%d.example", i)}
+	for i := range max(hosts, 1) {
+		rule := model.IngressRule{}
+		if hosts > 0 {
+			rule.Host = fmt.Sprintf("h%d.example", i)
+		}
 		for p := range 10 {
 			path := "/"
 			if p > 0 {

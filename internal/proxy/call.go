@@ -1,0 +1,329 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/h1"
+)
+
+// call is an exchange on its way through us: who asked, the heads of both messages
+// in the form of HTTP/1, whatever the two sides speak, and what is under way.
+type call struct {
+	server   *Server
+	down     downstream
+	exchange exchange
+	recorder recorder
+
+	request  *h1.Request
+	response h1.Response
+	pump     *pump  // of the request's body, if it had not all come with the head
+	small    []byte // the request's body, if it had
+	whole    bool   // small is
+	framed   bool   // the response is HTTP/1's, where a length says that there is no trailer
+	empty    bool   // the response has ended with its head
+}
+
+// downstream is the side of a call that asked.
+type downstream interface {
+	// all returns the body of the request if it is short and has come already, and takes it.
+	all() ([]byte, bool)
+	// part returns the next part of the body, valid until the call after. At the end
+	// it returns io.EOF, and errTakenBack after interrupt until resume.
+	part(scratch []byte) ([]byte, error)
+	trailer() []h1.Field
+	interrupt()
+	resume()
+	// invite asks a client that waits for it to send the body.
+	invite() error
+	// gone says that nobody waits for the response any more.
+	gone() bool
+
+	// inform passes on an interim response, which is in call.response.
+	inform() error
+	// open begins the response with the head in call.response.
+	open() error
+	// write passes on a part of its body; more says that another one is at hand.
+	write(part []byte, more bool) error
+	// shut ends it.
+	shut(trailer []h1.Field) error
+	// abort lets the client see that the response is not complete.
+	abort()
+	// tunnel turns the exchange, whose response is a change of protocol, into a pipe.
+	tunnel(up io.ReadWriteCloser, already []byte)
+}
+
+// upstream is the side of a call that answers: one connection or stream.
+type upstream interface {
+	// offer sends the request, and reads the head of the response into call.response.
+	offer(c *call) error
+	// carry moves the response's body to the client, and ends it there.
+	carry(c *call) error
+	// pipe is what is left after a change of protocol, with what was read already.
+	pipe() (io.ReadWriteCloser, []byte)
+	// end gives the connection back, or closes it if the exchange did not end well.
+	end(c *call, well bool)
+	// stale says that an attempt failed because the connection had waited too long, so
+	// that nobody has seen the request.
+	stale() bool
+}
+
+// begin makes c ready for the exchange of c.request.
+func (c *call) begin(s *Server, down downstream, w http.ResponseWriter, proto string) *exchange {
+	r := c.request
+	c.server, c.down, c.recorder = s, down, recorder{ResponseWriter: w}
+	c.pump, c.small, c.whole, c.empty = nil, nil, false, false
+	path, length := r.Path, r.Length
+	if !r.Plain {
+		path = escaped(path)
+	}
+	if !r.HasBody() {
+		length = 0
+	} else if r.Chunked {
+		length = -1
+	}
+	c.exchange = exchange{
+		server: s, writer: &c.recorder, start: time.Now(), call: c,
+		method: r.Method, host: r.Host, path: path, query: r.Query, proto: proto,
+		length: length, fields: &r.Head,
+	}
+	return &c.exchange
+}
+
+// relay offers the request to endpoint after endpoint until one answers, and no
+// endpoint twice. All of it is done by the goroutine of the client.
+func (c *call) relay(target route.BackendKey) {
+	x := &c.exchange
+	forward := x.rule.Forward
+	sticky := x.stickyToken(forward.Affinity)
+	var room [4]*endpoint
+	tried, last := room[:0], errNoEndpoint
+	defer func() {
+		if x.endpoint != nil {
+			x.endpoint.release()
+		}
+	}()
+	for forward.Tries == 0 || x.tries < forward.Tries {
+		// The pool of this moment: what has left since the request began is not tried.
+		pool := x.server.live.Load().pools.Get(target)
+		if pool == nil {
+			break
+		}
+		e := pool.choose(tried, sticky, time.Now())
+		if e == nil {
+			break
+		}
+		tried = append(tried, e)
+		x.use(e)
+		dial := forward.Timeouts.Connect
+		if (forward.Tries == 0 || x.tries < forward.Tries) && len(pool.endpoints) > len(tried) {
+			dial = min(dial, patience)
+		}
+		up, err := c.attempt(e, pool.protocol(forward), dial)
+		if err == nil {
+			e.succeeded()
+			c.deliver(up)
+			return
+		}
+		last = err
+		if isDialError(err) {
+			e.failed(time.Now())
+		}
+		x.server.metrics.attemptFailed(err)
+		if !c.mayRepeat(err) {
+			break
+		}
+	}
+	x.answerError(last)
+}
+
+// mayRepeat says whether the request may go to another endpoint after err.
+func (c *call) mayRepeat(err error) bool {
+	switch {
+	case isClientGone(err):
+		return false
+	case isDialError(err):
+		return true
+	case isRefused(err):
+		return c.intact()
+	}
+	return c.repeatable()
+}
+
+// intact says that all of the request is still there.
+func (c *call) intact() bool { return c.pump == nil }
+
+// repeatable says that the request does no harm if it was acted on already, and
+// that all of it is still there.
+func (c *call) repeatable() bool { return idempotent(c.exchange.method) && c.intact() }
+
+// patience is how long a connection attempt may take while other endpoints are
+// left to try: inside a cluster a connection takes a millisecond, or never comes.
+const patience = time.Second
+
+// attempt sends the request to e and waits for the head of the response. A
+// connection that turns out to be dead is no failure of the endpoint.
+func (c *call) attempt(e *endpoint, p route.Protocol, dial time.Duration) (upstream, error) {
+	for {
+		up, err := e.connect(c, p, dial)
+		if err != nil {
+			return nil, err
+		}
+		if err = up.offer(c); err == nil {
+			return up, nil
+		}
+		if c.pump != nil {
+			if why := c.pump.end(); why != nil && why != errRefusedBody && why != errTakenBack {
+				err = why
+			}
+		}
+		again := up.stale() && c.repeatable() && !isClientGone(err) && err != errReadTimeout && err != errSendTimeout
+		up.end(c, false)
+		if !again {
+			return nil, err
+		}
+	}
+}
+
+// use makes e the endpoint of the exchange.
+func (x *exchange) use(e *endpoint) {
+	if x.endpoint != nil {
+		x.endpoint.release()
+	}
+	e.acquire()
+	x.endpoint = e
+	x.tries++
+}
+
+// take takes a body that came with the head, once.
+func (c *call) take() ([]byte, bool) {
+	if !c.whole && c.pump == nil {
+		c.small, c.whole = c.down.all()
+	}
+	return c.small, c.whole
+}
+
+// deliver passes the response of an endpoint, whose head is in c.response, on to
+// the client. From here on nothing can be tried again.
+func (c *call) deliver(up upstream) {
+	x, r := &c.exchange, &c.response
+	x.writer.status = r.Status
+	_, c.framed = up.(*link)
+	if r.Status == http.StatusSwitchingProtocols {
+		pipe, already := up.pipe()
+		c.down.tunnel(pipe, already)
+		up.end(c, false)
+		return
+	}
+	err := c.down.open()
+	if err == nil {
+		err = up.carry(c)
+	}
+	well := err == nil
+	if c.pump != nil && c.pump.end() != nil {
+		well = false
+	}
+	if err != nil {
+		x.err = err
+		c.down.abort() // what was promised cannot be kept; the client sees it end early
+	}
+	up.end(c, well)
+}
+
+// passes says whether a field of the response is for the client.
+func (c *call) passes(field *h1.Field) bool {
+	if field.Known == h1.Other {
+		return !c.response.Hop(field)
+	}
+	return !c.response.Hop(field) && field.Known != h1.Server && !(field.Known == h1.AccessControl && c.exchange.ownsCORS && ownedByCORS(field.Name))
+}
+
+// lookAround is how long to wait before patient is asked again.
+func lookAround(since time.Time) time.Duration {
+	return min(max(time.Since(since)/4, tick), time.Second)
+}
+
+// patient decides whether to go on waiting for an endpoint. Timeouts are nginx's:
+// they bound the wait between two successful reads, never the whole.
+func (c *call) patient(since *time.Time) error {
+	if p := c.pump; p != nil {
+		done, err := p.done()
+		if !done {
+			*since = time.Now() // the body's turn; it has times of its own
+			return nil
+		}
+		if err != nil && err != errRefusedBody {
+			return err
+		}
+		if p.ended.After(*since) {
+			*since = p.ended
+		}
+	}
+	if c.down.gone() {
+		return errClientGone
+	}
+	if limit := c.exchange.rule.Forward.Timeouts.Read; limit > 0 && time.Since(*since) >= limit {
+		return errReadTimeout
+	}
+	return nil
+}
+
+// head gives the fields of the request for an endpoint: those of the client that
+// are for it, and those that setForwarded describes. Framing is the caller's.
+func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
+	x, r := &c.exchange, c.request
+	claimed := false
+	for i := range r.Fields {
+		field := &r.Fields[i]
+		switch field.Known {
+		case h1.Other:
+			if !r.Hop(field) && !underscored(field.Name) && !x.sets(field.Name) {
+				copy(field)
+			}
+		case h1.Trailer:
+			if r.Chunked {
+				copy(field)
+			}
+		case h1.ForwardedFor:
+			claimed = true
+		case h1.Date, h1.Server, h1.AccessControl:
+			if !r.Hop(field) {
+				copy(field)
+			}
+		}
+	}
+	if claimed {
+		add("X-Original-Forwarded-For", strings.Join(r.Values("X-Forwarded-For"), ", "))
+	}
+	scheme := x.scheme()
+	add("X-Request-Id", x.id)
+	add("X-Real-Ip", x.client)
+	add("X-Forwarded-For", x.client)
+	add("X-Forwarded-Host", x.host)
+	add("X-Forwarded-Port", strconv.Itoa(int(x.listener.Port)))
+	add("X-Forwarded-Proto", scheme)
+	add("X-Forwarded-Scheme", scheme)
+	add("X-Scheme", scheme)
+	for i := range x.rule.Forward.Set {
+		if h := &x.rule.Forward.Set[i]; h1.Cleartext(h.Value) {
+			add(h.Name, h.Value)
+		}
+	}
+	if r.Has(h1.TE, "trailers") {
+		add("Te", "trailers")
+	}
+}
+
+// sets says that the rule has a value of its own for a field.
+func (x *exchange) sets(name []byte) bool {
+	for _, h := range x.rule.Forward.Set {
+		if h1.SameName(name, h.Name) {
+			return true
+		}
+	}
+	return false
+}
