@@ -23,6 +23,8 @@ export CLUSTER
 ASROOT  := $(if $(SUDO),-exec 'sudo --preserve-env env PATH=$(PATH)')
 
 export CGO_ENABLED = 0
+# The same flags everywhere: what one target has compiled, the next finds in the cache.
+export GOFLAGS += -trimpath
 
 .PHONY: help deps build fairway up down test lint generate bench bench-up bench-dns bench-http bench-services conformance clean
 
@@ -32,16 +34,16 @@ help: ## Show this list
 build: $(BIN)/fairway-kube $(BIN)/kubectl $(BIN)/containerd-shim-runc-v2 fairway ## Build everything into bin/
 
 fairway: ## Build only Fairway itself
-	$(GO) build -trimpath -ldflags '$(LD)' -o $(BIN)/ ./cmd/...
+	$(GO) build -ldflags '$(LD)' -o $(BIN)/ ./cmd/...
 
 $(BIN)/fairway-kube: $(KUBESRC)
-	cd kube && $(GO) build -trimpath -ldflags '$(KUBELD)' -o ../$(BIN)/fairway-kube .
+	cd kube && $(GO) build -ldflags '$(KUBELD)' -o ../$(BIN)/fairway-kube .
 
 $(BIN)/kubectl: $(KUBESRC)
-	cd kube && $(GO) build -trimpath -ldflags '$(KUBELD)' -o ../$(BIN)/kubectl ./cmd/kubectl
+	cd kube && $(GO) build -ldflags '$(KUBELD)' -o ../$(BIN)/kubectl ./cmd/kubectl
 
 $(BIN)/containerd-shim-runc-v2: $(KUBESRC)
-	cd kube && $(GO) build -trimpath -ldflags '-s -w' -o ../$(BIN)/containerd-shim-runc-v2 ./cmd/containerd-shim-runc-v2
+	cd kube && $(GO) build -ldflags '-s -w' -o ../$(BIN)/containerd-shim-runc-v2 ./cmd/containerd-shim-runc-v2
 
 deps: ## Install what the machine lacks (Debian, Ubuntu)
 	@missing=; for pair in runc:runc curl:curl openssl:openssl ip:iproute2 nft:nftables; do \
@@ -62,8 +64,8 @@ test: deps build ## Run every test (those that need root are run as root)
 
 lint: ## Check form: gofmt, vet
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "run gofmt on:" $$bad; exit 1; }
-	$(GO) vet -trimpath ./...
-	for module in tools bench; do (cd $$module && $(GO) vet -trimpath ./...) || exit 1; done
+	$(GO) vet ./...
+	for module in tools bench; do (cd $$module && $(GO) vet ./...) || exit 1; done
 
 generate: ## Regenerate what is generated
 	$(GO) generate ./...
@@ -80,12 +82,12 @@ bench-dns: fairway ## Measure the cost of a DNS query beside its peers (fetches 
 	cd bench && ../$(BIN)/bench/dns
 
 bench-http: ## Measure the cost of an HTTP request beside its peers (fetches them once)
-	$(GO) build -trimpath -ldflags '$(LD)' -o $(BIN)/bench/ ./internal/proxy/standalone
+	$(GO) build -ldflags '$(LD)' -o $(BIN)/bench/ ./internal/proxy/standalone
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./http
 	cd bench && ../$(BIN)/bench/http
 
 bench-services: ## Measure Services beside kube-proxy and a direct connection
-	cd kube && $(GO) build -trimpath -o ../$(BIN)/bench/ ./cmd/kube-proxy
+	cd kube && $(GO) build -o ../$(BIN)/bench/ ./cmd/kube-proxy
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./services
 	cd bench && $(SUDO) ../$(BIN)/bench/services
 
