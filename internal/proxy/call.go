@@ -211,8 +211,15 @@ func (c *call) take() ([]byte, bool) {
 // the client. From here on nothing can be tried again.
 func (c *call) deliver(up upstream) {
 	x, r := &c.exchange, &c.response
-	x.writer.status = r.Status
 	_, c.framed = up.(*link)
+	if c.reviseResponse() {
+		if c.pump != nil {
+			_ = c.pump.end()
+		}
+		up.end(c, false)
+		return
+	}
+	x.writer.status = r.Status
 	if r.Status == http.StatusSwitchingProtocols {
 		pipe, already := up.pipe()
 		c.down.tunnel(pipe, already)
@@ -236,6 +243,11 @@ func (c *call) deliver(up upstream) {
 
 // passes says whether a field of the response is for the client.
 func (c *call) passes(field *h1.Field) bool {
+	for _, name := range c.exchange.drop {
+		if h1.SameName(field.Name, name) {
+			return false
+		}
+	}
 	if field.Known == h1.Other {
 		return !c.response.Hop(field)
 	}
@@ -308,9 +320,11 @@ func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
 	add("X-Forwarded-Proto", scheme)
 	add("X-Forwarded-Scheme", scheme)
 	add("X-Scheme", scheme)
-	for i := range x.rule.Forward.Set {
-		if h := &x.rule.Forward.Set[i]; h1.Cleartext(h.Value) {
-			add(h.Name, h.Value)
+	for _, set := range [...][]route.Header{x.rule.Forward.Set, x.send} {
+		for i := range set {
+			if h := &set[i]; h.Value != "" && h1.Cleartext(h.Value) {
+				add(h.Name, h.Value)
+			}
 		}
 	}
 	if r.Has(h1.TE, "trailers") {
@@ -320,9 +334,11 @@ func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
 
 // sets says that the rule has a value of its own for a field.
 func (x *exchange) sets(name []byte) bool {
-	for _, h := range x.rule.Forward.Set {
-		if h1.SameName(name, h.Name) {
-			return true
+	for _, set := range [...][]route.Header{x.rule.Forward.Set, x.send} {
+		for i := range set {
+			if h1.SameName(name, set[i].Name) {
+				return true
+			}
 		}
 	}
 	return false

@@ -39,6 +39,9 @@ func (x *exchange) outPath() (path, query string) {
 }
 
 func (x *exchange) outHost() string {
+	if x.vhost != "" {
+		return x.vhost
+	}
 	if f := x.rule.Forward; f.Host != "" {
 		return f.Host
 	}

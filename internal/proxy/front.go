@@ -53,8 +53,8 @@ func peerOf(addr net.Addr) (p peer) {
 	return p
 }
 
-func newFront(s *Server, listener string, c net.Conn) *front {
-	f := &front{listener: listener, conn: h1.NewConn(c), peer: peerOf(c.RemoteAddr())}
+func newFront(s *Server, listener string, c net.Conn, from peer) *front {
+	f := &front{listener: listener, conn: h1.NewConn(c), peer: from}
 	f.server, f.request = s, &f.head
 	f.read = f.readBody
 	f.answer.front = f

@@ -32,6 +32,10 @@ type exchange struct {
 	forward string // the escaped path for a backend, if no rule rewrites it
 	rule    *route.Rule
 
+	send  []route.Header // fields for the endpoint, in the place of the client's; without a value: only not the client's
+	vhost string         // Host for the endpoint; "": that of the rule, or the client's
+	drop  []string       // fields of the endpoint's response that are not passed on
+
 	ownsCORS bool      // the CORS headers of the response are set
 	endpoint *endpoint // the last one tried; nil if none was
 	tries    int

@@ -9,12 +9,7 @@ import (
 )
 
 // accept takes connections until the listener is closed.
-func (s *Server) accept(name string, l net.Listener) error {
-	var config *tls.Config
-	if name == "https" {
-		config = s.tlsConfig(name)
-		config.NextProtos = []string{"h2", "http/1.1"}
-	}
+func (s *Server) accept(name string, l net.Listener, config *tls.Config) error {
 	for pause := time.Duration(0); ; {
 		c, err := l.Accept()
 		if err != nil {
@@ -29,15 +24,33 @@ func (s *Server) accept(name string, l net.Listener) error {
 			continue
 		}
 		pause = 0
-		if config != nil {
-			c = tls.Server(c, config)
-		}
-		f := newFront(s, name, c)
-		s.frontsMu.Lock()
-		s.fronts[f] = struct{}{}
-		s.frontsMu.Unlock()
-		go f.serve()
+		go s.welcome(name, c, config)
 	}
+}
+
+// welcome finds out who a connection is from, and whether it is for us, and serves it.
+func (s *Server) welcome(name string, c net.Conn, config *tls.Config) {
+	from := peerOf(c.RemoteAddr())
+	bare, _ := c.(*net.TCPConn)
+	if s.opts.ProxyProtocol && bare != nil {
+		said, err := readPreamble(bare, handshakeTime)
+		if err != nil {
+			_ = c.Close()
+			return
+		}
+		if !said.local {
+			from.remote = said.from.Addr().Unmap()
+			from.client = from.remote.String()
+		}
+	}
+	if config != nil {
+		c = tls.Server(c, config)
+	}
+	f := newFront(s, name, c, from)
+	s.frontsMu.Lock()
+	s.fronts[f] = struct{}{}
+	s.frontsMu.Unlock()
+	f.serve()
 }
 
 func (s *Server) forget(f *front) {

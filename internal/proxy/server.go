@@ -20,6 +20,14 @@ type Options struct {
 	// Listen says where to listen for each listener of the plan: "http" and
 	// "https". One that is missing is not opened.
 	Listen map[string]string
+	// ProxyProtocol says that connections begin with a header of the PROXY protocol,
+	// version 1 or 2. Those that do not are closed.
+	ProxyProtocol bool
+	// StreamAddr is where to listen for a port of Plan.Streams. Nil: on all addresses.
+	StreamAddr func(port uint16) string
+	// TicketSeed is what the keys of TLS session tickets are made of, the same for
+	// all gateways that may meet a client again. Nil: they are this process's own.
+	TicketSeed []byte
 	// LameDuck is how long the Server goes on accepting after it was told to
 	// end, while /readyz already says no: time for load balancers to notice.
 	LameDuck time.Duration
@@ -46,6 +54,7 @@ type Server struct {
 	mu        sync.Mutex // guards the rest
 	endpoints map[endpointKey]*endpoint
 	listeners map[string]net.Listener
+	layer4    map[layer4Key]*layer4
 
 	streams   map[string]*h2.Options // listener -> of connections that speak HTTP/2
 	upstreams *h2.Options
@@ -69,7 +78,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{},
+	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{}, layer4: map[layer4Key]*layer4{},
 		streams: map[string]*h2.Options{}, upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
 	s.live.Store(&live{})
 	return s, nil
@@ -101,6 +110,7 @@ func (s *Server) Apply(p *route.Plan) {
 	for _, was := range gone { // after the new ones have taken what stays
 		s.releasePool(was)
 	}
+	s.applyStreams(p.Streams)
 	s.metrics.planApplied(p)
 	s.limiters.keep(p.Serves)
 }
@@ -137,9 +147,16 @@ func (s *Server) Run(ctx context.Context) error {
 	for name := range s.listeners {
 		s.streams[name] = s.streamOptions(name)
 	}
+	var configs []*tls.Config
 	for name, l := range s.listeners {
+		var config *tls.Config
+		if name == "https" {
+			config = s.tlsConfig(name)
+			config.NextProtos = []string{"h2", "http/1.1"}
+			configs = append(configs, config)
+		}
 		go func() {
-			if err := s.accept(name, l); err != nil {
+			if err := s.accept(name, l, config); err != nil {
 				failed <- fmt.Errorf("serve %s: %w", name, err)
 			}
 		}()
@@ -147,6 +164,7 @@ func (s *Server) Run(ctx context.Context) error {
 	sweeping, stop := context.WithCancel(context.Background())
 	defer stop()
 	go s.sweep(sweeping)
+	go s.rotateTickets(sweeping, configs)
 	select {
 	case err := <-failed:
 		s.close()
@@ -168,6 +186,9 @@ func (s *Server) end() {
 	for _, l := range s.listeners {
 		_ = l.Close()
 	}
+	s.mu.Lock()
+	s.applyStreams(nil)
+	s.mu.Unlock()
 	for (s.rouse() > 0 || s.active.Load() > 0) && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

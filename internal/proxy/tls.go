@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -17,7 +20,7 @@ import (
 // tlsConfig looks certificates up in the plan of the moment, so that a new one
 // is used from the next handshake on and no connection notices.
 func (s *Server) tlsConfig(listener string) *tls.Config {
-	return &tls.Config{
+	config := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if p := s.live.Load().plan; p != nil {
@@ -29,6 +32,39 @@ func (s *Server) tlsConfig(listener string) *tls.Config {
 			}
 			return s.cert, nil
 		},
+	}
+	if s.opts.TicketSeed != nil {
+		config.SetSessionTicketKeys(ticketKeys(s.opts.TicketSeed, time.Now()))
+	}
+	return config
+}
+
+// ticketPeriod is how long a key makes tickets. It opens them for two periods more,
+// and one before, as the clocks of gateways differ.
+const ticketPeriod = 8 * time.Hour
+
+// ticketKeys are the keys of the moment, the one that makes tickets first.
+func ticketKeys(seed []byte, now time.Time) (keys [][32]byte) {
+	period := now.Unix() / int64(ticketPeriod/time.Second)
+	for _, i := range [...]int64{0, -1, -2, 1} {
+		mac := hmac.New(sha256.New, seed)
+		fmt.Fprintf(mac, "fairway session tickets %d", period+i)
+		keys = append(keys, [32]byte(mac.Sum(nil)))
+	}
+	return keys
+}
+
+// rotateTickets changes the keys of configs with the time, until ctx ends.
+func (s *Server) rotateTickets(ctx context.Context, configs []*tls.Config) {
+	for s.opts.TicketSeed != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Minute):
+		}
+		for _, c := range configs {
+			c.SetSessionTicketKeys(ticketKeys(s.opts.TicketSeed, time.Now()))
+		}
 	}
 }
 

@@ -44,6 +44,7 @@ func Kinds() []model.Kind {
 type Plan struct {
 	Listeners []Listener // in the order of their ports
 	Backends  Table[*Backend]
+	Streams   []Stream     // ports that are passed on as they are
 	Claimed   []model.Name // the Ingresses that we serve, sorted: their status shows our address
 	Rejected  []model.Rejected
 }

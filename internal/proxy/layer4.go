@@ -1,0 +1,269 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/plan/route"
+)
+
+// layer4Key is what a listener is known by.
+type layer4Key struct {
+	udp  bool
+	port uint16
+}
+
+// layer4 is a listener for what is passed on as it is. What it is for may change
+// while it is open.
+type layer4 struct {
+	server *Server
+	stream atomic.Pointer[route.Stream]
+	close  func() error
+}
+
+// applyStreams opens and closes listeners, so that there are those of want.
+// Connections that are open stay. Runs under s.mu.
+func (s *Server) applyStreams(want []route.Stream) {
+	keep := map[layer4Key]bool{}
+	for i := range want {
+		st := &want[i]
+		key := layer4Key{st.UDP, st.Port}
+		keep[key] = true
+		if l := s.layer4[key]; l != nil {
+			l.stream.Store(st)
+			continue
+		}
+		l := &layer4{server: s}
+		l.stream.Store(st)
+		if err := l.open(); err != nil {
+			s.opts.Log.Error("listen", "port", st.Port, "udp", st.UDP, "err", err)
+			continue // the next plan tries again
+		}
+		s.layer4[key] = l
+	}
+	for key, l := range s.layer4 {
+		if !keep[key] {
+			_ = l.close()
+			delete(s.layer4, key)
+		}
+	}
+}
+
+func (l *layer4) open() error {
+	st := l.stream.Load()
+	addr := fmt.Sprintf(":%d", st.Port)
+	if l.server.opts.StreamAddr != nil {
+		addr = l.server.opts.StreamAddr(st.Port)
+	}
+	if st.UDP {
+		c, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			return err
+		}
+		d := &datagrams{layer4: l, conn: c.(*net.UDPConn), flows: map[netip.AddrPort]*flow{}}
+		l.close = d.end
+		go d.serve()
+		return nil
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	l.close = listener.Close
+	go l.accept(listener)
+	return nil
+}
+
+func (l *layer4) accept(listener net.Listener) {
+	for {
+		c, err := listener.Accept()
+		switch {
+		case err == nil:
+			go l.serve(c.(*net.TCPConn))
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			time.Sleep(10 * time.Millisecond) // out of descriptors, most likely
+		}
+	}
+}
+
+// serve connects a client with an endpoint.
+func (l *layer4) serve(c *net.TCPConn) {
+	st := l.stream.Load()
+	from, to := addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
+	if st.ReadProxy {
+		said, err := readPreamble(c, handshakeTime)
+		if err != nil {
+			_ = c.Close()
+			return
+		}
+		if !said.local {
+			from, to = said.from, said.to
+		}
+	}
+	l.server.splice(c, st.Backend, st.SendProxy, from, to)
+}
+
+// splice passes a connection on to an endpoint of a backend as it is, and closes it.
+func (s *Server) splice(c *net.TCPConn, to route.BackendKey, preamble int, from, at netip.AddrPort) {
+	s.active.Add(1)
+	defer s.active.Add(-1)
+	defer c.Close()
+	var tried []*endpoint
+	for {
+		pool := s.live.Load().pools.Get(to)
+		if pool == nil {
+			return
+		}
+		e := pool.choose(tried, "", time.Now())
+		if e == nil {
+			return
+		}
+		tried = append(tried, e)
+		e.acquire()
+		up, err := e.dial(kind{}, patience)
+		if err != nil {
+			e.failed(time.Now())
+			e.release()
+			continue
+		}
+		e.succeeded()
+		if preamble > 0 {
+			_, _ = up.Write(appendPreamble(nil, preamble, from, at))
+		}
+		relayHalves(c, up.(*net.TCPConn))
+		e.release()
+		return
+	}
+}
+
+// relayHalves moves octets both ways. The end of one direction is passed on as such, and
+// the other goes on.
+func relayHalves(a, b *net.TCPConn) {
+	var wg sync.WaitGroup
+	one := func(to, from *net.TCPConn) {
+		if _, err := io.Copy(to, from); err != nil {
+			_ = to.Close()
+			_ = from.Close()
+			return
+		}
+		_ = to.CloseWrite()
+	}
+	wg.Go(func() { one(a, b) })
+	one(b, a)
+	wg.Wait()
+	_ = a.Close()
+	_ = b.Close()
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	p, _ := netip.ParseAddrPort(a.String())
+	return p
+}
+
+// How long the two sides of a flow of datagrams may be silent, and how many flows a
+// port may have.
+const (
+	flowIdle = 60 * time.Second
+	maxFlows = 16 << 10
+)
+
+// datagrams is a UDP port: each client has an endpoint for as long as it talks.
+type datagrams struct {
+	*layer4
+	conn *net.UDPConn
+
+	mu    sync.Mutex
+	flows map[netip.AddrPort]*flow
+}
+
+type flow struct {
+	up   *net.UDPConn
+	last atomic.Int64 // Unix seconds
+}
+
+func (d *datagrams) end() error {
+	err := d.conn.Close()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.flows {
+		_ = f.up.Close()
+	}
+	return err
+}
+
+func (d *datagrams) serve() {
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := d.conn.ReadFromUDPAddrPort(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			continue
+		}
+		if f := d.flow(from); f != nil {
+			f.last.Store(time.Now().Unix())
+			_, _ = f.up.Write(buf[:n])
+		}
+	}
+}
+
+// flow is the one that a client has, or a new one. Its endpoint changes when it has left.
+func (d *datagrams) flow(from netip.AddrPort) *flow {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f := d.flows[from]; f != nil {
+		return f
+	}
+	pool := d.server.live.Load().pools.Get(d.stream.Load().Backend)
+	if pool == nil || len(d.flows) >= maxFlows {
+		return nil
+	}
+	e := pool.choose(nil, "", time.Now())
+	if e == nil {
+		return nil
+	}
+	up, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(e.key.addr))
+	if err != nil {
+		return nil
+	}
+	f := &flow{up: up}
+	d.flows[from] = f
+	e.acquire()
+	go func() {
+		defer e.release()
+		d.answers(from, f, e)
+	}()
+	return f
+}
+
+// answers takes what the endpoint says back to the client.
+func (d *datagrams) answers(to netip.AddrPort, f *flow, e *endpoint) {
+	defer func() {
+		_ = f.up.Close()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.flows, to)
+	}()
+	buf := make([]byte, 64<<10)
+	for {
+		_ = f.up.SetReadDeadline(time.Now().Add(time.Second))
+		n, err := f.up.Read(buf)
+		switch {
+		case n > 0:
+			f.last.Store(time.Now().Unix())
+			_, _ = d.conn.WriteToUDPAddrPort(buf[:n], to)
+		case !errors.Is(err, os.ErrDeadlineExceeded), e.gone.Load(), time.Since(time.Unix(f.last.Load(), 0)) > flowIdle:
+			return
+		}
+	}
+}
