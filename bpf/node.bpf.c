@@ -4,11 +4,11 @@
  *   from_net  1. ARP and NDP for an address that this node announces: answered
  *             2. a packet of a known flow: rewritten
  *             3. the first packet to a Service: a backend is chosen, the flow
- *                recorded. A backend on this node sees the client's address and
- *                the packet goes up the stack; towards another node the source
- *                becomes this node's and the packet leaves past the stack.
+ *                recorded. A backend on this node sees the client's address;
+ *                towards another node the source becomes this node's.
  *   to_net    1. replies from this node's pods and processes: rewritten back
- *             2. packets of this node's pods to the world: masqueraded
+ *             2. packets of this node itself to a Service: as in from_net
+ *             3. packets of this node's pods to the world: masqueraded
  *
  * All rewriting of node-to-node and world traffic happens on this one device,
  * destinations before routing and sources after it, so that the stack never
@@ -34,7 +34,7 @@ static __always_inline int related(struct __sk_buff *skb, struct pkt *p, bool in
 	int reason = rewrite_error(skb, p, &inner, &to);
 	if (reason)
 		return drop(reason);
-	return ingress && redirect ? forward(skb, p) : TCX_PASS;
+	return ingress && redirect ? forward(skb, p, true) : TCX_PASS;
 }
 
 /* A flow with a backend is given a new one if that is gone, where this hurts
@@ -43,58 +43,51 @@ static __always_inline bool stale(const struct conn *c, const struct pkt *p)
 {
 	if (!c->service)
 		return false;
-	if (opens(p))
+	if (p->opens)
 		return closing(c) || !serves(c->service, &c->to.dst, c->to.dport);
 	return p->t.proto == PROTO_UDP && !serves(c->service, &c->to.dst, c->to.dport);
 }
 
-static __always_inline struct addr *node_addr(bool v6)
-{
-	__u32 zero = 0;
-	struct node *n = bpf_map_lookup_elem(&node, &zero);
-	if (!n)
-		return NULL;
-	struct addr *a = v6 ? &n->ip6 : &n->ip4;
-	return is_zero(a) ? NULL : a;
-}
-
-/* open_service handles the first packet to a Service. */
-__global int open_service(struct __sk_buff *skb, struct pkt *p)
+/* open_service handles the first packet to a Service. local: it is from a socket
+ * of this node that the socket hooks have not seen; it gets here as far as the
+ * node has a route for it. */
+__global int open_service(struct __sk_buff *skb, struct pkt *p, bool local)
 {
 	struct backend b;
 	if (!p)
 		return TCX_PASS;
-	/* Packets out of the middle of a connection that we do not have: the
-	 * stack knows no such connection either and says so. */
-	if (p->t.proto == PROTO_TCP && !opens(p))
-		return TCX_PASS;
+	__u32 how = local ? BPF_F_INGRESS : 0;
 	struct frontend *fe = frontend_of(&p->t.dst, p->t.dport, p->t.proto);
 	if (!fe)
-		return TCX_PASS;
+		return net_of(&p->t.dst) & NET_SERVICE ? drop(DROP_UNALLOCATED) : TCX_PASS;
+	/* Out of the middle of a connection that is not in the table. At an address
+	 * of the node it may be the node's own, and the stack knows. */
+	if (midway(p))
+		return bpf_map_lookup_elem(&self, &p->t.dst) ? TCX_PASS : refuse(skb, p, DROP_NO_FLOW, how);
 	if (!admitted(fe, &p->t.src))
 		return drop(DROP_SOURCE_RANGE);
-	int reason = choose(fe, false, &p->t.src, &b);
+	int reason = choose(fe, local, &p->t.src, &b);
 	if (reason)
-		return refuse(skb, p, reason);
+		return refuse(skb, p, reason, how);
 
 	struct tuple to = p->t;
 	__u32 flags = CONN_NAT;
+	bool ours = !b.local && !local;
 	to.dst = b.addr;
 	to.dport = b.port;
-	if (!b.local) {
+	if (ours) {
 		struct addr *own = node_addr(p->v6);
 		if (!own)
 			return drop(DROP_NO_ROUTE);
 		to.src = *own;
 		flags |= CONN_REDIRECT;
+	} else if (same(&to.src, &to.dst)) { /* the node itself, which takes nothing from its own address */
+		return drop(DROP_NO_ROUTE);
 	}
-	reason = reserve(&p->t, &to, flags, fe->service, b.local);
-	if (reason)
-		return drop(reason);
-	reason = rewrite(skb, p, &to);
-	if (reason)
-		return drop(reason);
-	return b.local ? TCX_PASS : forward(skb, p);
+	reason = reserve(&p->t, &to, flags, fe->service, !ours);
+	if (!reason)
+		reason = rewrite(skb, p, &to);
+	return reason ? drop(reason) : forward(skb, p, ours);
 }
 
 SEC("tcx/ingress")
@@ -103,7 +96,12 @@ int from_net(struct __sk_buff *skb)
 	struct pkt p;
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return answer_arp(skb);
-	if (!is_ip(skb) || parse(skb, &p))
+	if (!is_ip(skb))
+		return TCX_PASS;
+	int reason = parse(skb, &p);
+	if (reason == DROP_FRAGMENT && is_service(&p.t.dst))
+		return drop(DROP_FRAGMENT); /* it came before the first one, which has the port */
+	if (reason)
 		return TCX_PASS; /* what cannot be read cannot belong to a Service */
 	if (p.kind == KIND_NEIGHBOUR)
 		return answer_ndp(skb, &p);
@@ -111,25 +109,20 @@ int from_net(struct __sk_buff *skb)
 		return related(skb, &p, true);
 	struct conn *c = find(&p.t, SCOPE_NODE);
 	if (!c || !(c->flags & CONN_NAT))
-		return open_service(skb, &p);
+		return open_service(skb, &p, false);
 	if (stale(c, &p)) {
 		forget(&p.t, c);
-		return open_service(skb, &p);
+		return open_service(skb, &p, false);
 	}
+	if (vanished(c, &p))
+		return refuse(skb, &p, DROP_BACKEND_GONE, 0);
 	touch(c, &p, false);
-	bool redirect = c->flags & CONN_REDIRECT;
+	bool ours = c->flags & CONN_REDIRECT, onward = ours || c->service;
 	struct tuple to = c->to;
-	int reason = rewrite(skb, &p, &to);
+	reason = rewrite(skb, &p, &to);
 	if (reason)
 		return drop(reason);
-	return redirect ? forward(skb, &p) : TCX_PASS;
-}
-
-static __always_inline __u32 net_of(const struct addr *a)
-{
-	struct prefix_key k = {.prefixlen = 128, .addr = *a};
-	__u32 *flags = bpf_map_lookup_elem(&nets, &k);
-	return flags ? *flags : 0;
+	return onward ? forward(skb, &p, ours) : TCX_PASS;
 }
 
 /* A pod's packet to the world gets the node's address, unless it answers
@@ -160,10 +153,22 @@ int to_net(struct __sk_buff *skb)
 	if (p.kind == KIND_ICMP_ERROR)
 		return related(skb, &p, false);
 	struct conn *c = find(&p.t, SCOPE_NODE);
-	if (!c || !(c->flags & CONN_NAT))
+	if (!c || !(c->flags & CONN_NAT)) {
+		if (!skb->ingress_ifindex && is_node(&p.t.src))
+			return open_service(skb, &p, true);
 		return masquerade(skb, &p);
+	}
+	bool own = c->service;
+	if (own && stale(c, &p)) {
+		forget(&p.t, c);
+		return open_service(skb, &p, true);
+	}
+	if (own && vanished(c, &p))
+		return refuse(skb, &p, DROP_BACKEND_GONE, BPF_F_INGRESS);
 	touch(c, &p, false);
 	struct tuple to = c->to;
 	int reason = rewrite(skb, &p, &to);
-	return reason ? drop(reason) : TCX_PASS;
+	if (reason)
+		return drop(reason);
+	return own ? forward(skb, &p, false) : TCX_PASS; /* what this node opened goes where the backend is */
 }

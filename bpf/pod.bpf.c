@@ -24,10 +24,23 @@ static __always_inline bool own(const struct endpoint *ep, const struct addr *a)
 }
 
 /* An ICMP error passes if it is about a flow of the pod. */
-static __always_inline bool about_flow(const struct tuple *inner, __u8 same_way, __u8 other_way)
+static __always_inline bool about_flow(struct tuple *inner, __u8 same_way, __u8 other_way)
 {
-	struct tuple t = *inner;
-	return find(&t, same_way) || find_reverse(inner, other_way);
+	return find(inner, same_way) || find_reverse(inner, other_way);
+}
+
+/* About what the pod has sent to itself. */
+__global int hairpin_error(struct __sk_buff *skb, struct pkt *p, struct pkt *inner)
+{
+	struct tuple to;
+	if (!p || !inner)
+		return TCX_DROP;
+	struct conn *c = find(&inner->t, SCOPE_POD_OUT);
+	if (!c || !(c->flags & CONN_ORIGIN))
+		return TCX_PASS;
+	reverse(&to, &c->to);
+	int reason = rewrite_error(skb, p, inner, &to);
+	return reason ? drop(reason) : bounce(skb);
 }
 
 __global int error_from_pod(struct __sk_buff *skb, struct pkt *p, const struct endpoint *ep)
@@ -35,6 +48,8 @@ __global int error_from_pod(struct __sk_buff *skb, struct pkt *p, const struct e
 	struct pkt inner;
 	if (!p || !ep || parse_inner(skb, p, &inner))
 		return drop(DROP_MALFORMED);
+	if (is_node(&inner.t.src) && find(&inner.t, SCOPE_POD_OUT))
+		return hairpin_error(skb, p, &inner);
 	if (ep->egress == POLICY_NONE || about_flow(&inner.t, SCOPE_POD_IN, SCOPE_POD_OUT))
 		return TCX_PASS;
 	return drop(DROP_POLICY_EGRESS);
@@ -72,32 +87,47 @@ __global int open_from_pod(struct __sk_buff *skb, struct pkt *p, const struct en
 		return TCX_DROP;
 	struct frontend *fe = frontend_of(&p->t.dst, p->t.dport, p->t.proto);
 	if (!fe) {
+		if (net_of(&p->t.dst) & NET_SERVICE)
+			return drop(DROP_UNALLOCATED);
 		if (!may_send(ep, &p->t))
 			return drop(DROP_POLICY_EGRESS);
 		track(&p->t);
 		return TCX_PASS;
 	}
+	if (midway(p))
+		return refuse(skb, p, DROP_NO_FLOW, 0);
 	if (!admitted(fe, &p->t.src))
 		return drop(DROP_SOURCE_RANGE);
 	int reason = choose(fe, true, &p->t.src, &b);
 	if (reason)
-		return refuse(skb, p, reason);
+		return refuse(skb, p, reason, 0);
 	struct tuple to = p->t;
 	to.dst = b.addr;
 	to.dport = b.port;
-	if (!may_send(ep, &to))
+	/* The backend is the pod itself: it would take nothing from its own address,
+	 * and as by its loopback, there is no policy. */
+	bool hairpin = same(&to.src, &to.dst);
+	if (hairpin) {
+		struct addr *own = node_addr(p->v6);
+		if (!own)
+			return drop(DROP_NO_ROUTE);
+		to.src = *own;
+	} else if (!may_send(ep, &to)) {
 		return drop(DROP_POLICY_EGRESS);
+	}
 	reason = reserve(&p->t, &to, CONN_NAT, fe->service, true);
 	if (!reason)
 		reason = rewrite(skb, p, &to);
-	return reason ? drop(reason) : TCX_PASS;
+	if (reason)
+		return drop(reason);
+	return hairpin ? bounce(skb) : TCX_PASS;
 }
 
 static __always_inline bool backend_gone(const struct conn *c, const struct pkt *p)
 {
-	if (p->t.proto != PROTO_UDP && !opens(p))
+	if (p->t.proto != PROTO_UDP && !p->opens)
 		return false;
-	return (opens(p) && closing(c)) || !serves(c->service, &c->to.dst, c->to.dport);
+	return (p->opens && closing(c)) || !serves(c->service, &c->to.dst, c->to.dport);
 }
 
 /* A packet that a rewritten flow's opener sends. */
@@ -109,8 +139,11 @@ __global int rewritten_from_pod(struct __sk_buff *skb, struct pkt *p, struct con
 		forget(&p->t, c);
 		return open_from_pod(skb, p, ep);
 	}
+	if (vanished(c, p))
+		return refuse(skb, p, DROP_BACKEND_GONE, 0);
 	struct tuple to = c->to;
-	if (!may_send(ep, &to))
+	bool hairpin = same(&p->t.src, &to.dst);
+	if (!hairpin && !may_send(ep, &to))
 		return drop(DROP_POLICY_EGRESS);
 	touch(c, p, false);
 	int reason = rewrite(skb, p, &to);
@@ -119,7 +152,36 @@ __global int rewritten_from_pod(struct __sk_buff *skb, struct pkt *p, struct con
 	c = find(&to, SCOPE_POD_OUT);
 	if (c)
 		touch(c, p, false);
-	return TCX_PASS;
+	return hairpin ? bounce(skb) : TCX_PASS;
+}
+
+/* What the pod answers itself. */
+__global int hairpin_reply(struct __sk_buff *skb, struct pkt *p)
+{
+	struct tuple to;
+	if (!p)
+		return TCX_DROP;
+	struct conn *c = find_reverse(&p->t, SCOPE_POD_OUT);
+	if (!c || !(c->flags & CONN_ORIGIN))
+		return TCX_PASS;
+	touch(c, p, true);
+	reverse(&to, &c->to);
+	int reason = rewrite(skb, p, &to);
+	return reason ? drop(reason) : bounce(skb);
+}
+
+/* What the pod answers its own node, which may have asked a Service. */
+__global int reply_to_node(struct __sk_buff *skb, struct pkt *p)
+{
+	if (!p)
+		return TCX_DROP;
+	struct conn *c = find(&p->t, SCOPE_NODE);
+	if (!c || !(c->flags & CONN_NAT))
+		return TCX_PASS;
+	touch(c, p, false);
+	struct tuple to = c->to;
+	int reason = rewrite(skb, p, &to);
+	return reason ? drop(reason) : TCX_PASS;
 }
 
 SEC("tcx/ingress")
@@ -154,10 +216,13 @@ int from_pod(struct __sk_buff *skb)
 		return TCX_PASS;
 	}
 	c = find_reverse(&p.t, SCOPE_POD_IN);
+	bool to_node = is_node(&p.t.dst);
 	if (c) {
 		touch(c, &p, true);
-		return TCX_PASS;
+		return to_node ? reply_to_node(skb, &p) : TCX_PASS;
 	}
+	if (to_node && find_reverse(&p.t, SCOPE_POD_OUT))
+		return hairpin_reply(skb, &p);
 	if (ep->egress == POLICY_CLOSED)
 		return drop(DROP_POD_UNKNOWN);
 	return open_from_pod(skb, &p, ep);

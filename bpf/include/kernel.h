@@ -48,6 +48,7 @@ enum {
 	BPF_NOEXIST = 1,
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
 
+	BPF_F_INGRESS = 1,
 	BPF_F_PSEUDO_HDR = 1 << 4,
 	BPF_F_MARK_MANGLED_0 = 1 << 5,
 	BPF_F_IPV6 = 1 << 7, /* newer than our oldest kernel */
@@ -57,6 +58,7 @@ enum {
 	BPF_FIB_LKUP_RET_NOT_FWDED = 4,
 	BPF_FIB_LKUP_RET_FWD_DISABLED = 5,
 	BPF_FIB_LKUP_RET_NO_NEIGH = 7,
+	BPF_FIB_LKUP_RET_FRAG_NEEDED = 8,
 
 	TCX_NEXT = -1,
 	TCX_PASS = 0,

@@ -3,6 +3,7 @@
  * sweeps out those whose time is over (sweep.go), so that nothing lives or dies
  * by a picture of the table taken in user space. */
 #pragma once
+#include "lb.h"
 #include "parse.h"
 
 enum { SECOND = 1000000000 };
@@ -23,7 +24,7 @@ static __always_inline void touch(struct conn *c, const struct pkt *p, bool repl
 	if (reply || p->t.scope == SCOPE_NODE)
 		flags |= CONN_REPLIED;
 	if (p->t.proto == PROTO_TCP) {
-		if (!reply && opens(p)) /* the ports are used again */
+		if (!reply && p->opens) /* the ports are used again */
 			flags &= ~(CONN_FIN | CONN_FIN_REV | CONN_RST | CONN_REPLIED);
 		if (p->tcp_flags & TCP_FIN)
 			flags |= reply ? CONN_FIN_REV : CONN_FIN;
@@ -32,6 +33,14 @@ static __always_inline void touch(struct conn *c, const struct pkt *p, bool repl
 	}
 	if (flags != c->flags)
 		c->flags = flags;
+}
+
+/* Whether the pod at the other end of a connection is gone. It is looked up when
+ * the flow has been silent for a second, as is one that gets no answers, and not
+ * for each packet. */
+static __always_inline bool vanished(const struct conn *c, const struct pkt *p)
+{
+	return p->t.proto == PROTO_TCP && !p->opens && c->service && bpf_ktime_get_coarse_ns() - c->seen > SECOND && pod_gone(&c->to.dst);
 }
 
 /* Records a flow that is not rewritten. If the table is full the flow goes on
@@ -58,7 +67,7 @@ static __always_inline struct conn *find_reverse(const struct tuple *t, __u8 sco
 
 static __always_inline bool has_ports(__u8 proto)
 {
-	return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_ICMP || proto == PROTO_ICMP6;
+	return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP || proto == PROTO_ICMP || proto == PROTO_ICMP6;
 }
 
 /* The key of the other entry of a rewritten flow: on the uplink the packet that

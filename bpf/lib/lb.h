@@ -21,6 +21,15 @@ static __always_inline struct frontend *frontend_of(const struct addr *dst, __be
 	return bpf_map_lookup_elem(&frontends, &k);
 }
 
+/* Whether an address is a Service's, whatever the port. */
+__global bool is_service(const struct addr *dst)
+{
+	if (!dst)
+		return false;
+	struct frontend_key k = {.addr = *dst};
+	return bpf_map_lookup_elem(&frontends, &k) != NULL;
+}
+
 /* Whether an endpoint may keep the flows it has. */
 static __always_inline bool serves(__u32 service, const struct addr *a, __be16 port)
 {
@@ -35,9 +44,38 @@ static __always_inline bool pod_gone(const struct addr *a)
 	return bpf_map_lookup_elem(&gone, a) != NULL;
 }
 
-/* Whether the Service admits a source (loadBalancerSourceRanges). */
-static __always_inline bool admitted(const struct frontend *fe, const struct addr *src)
+/* What kind of net an address is in: NET_ flags. */
+__global __u32 net_of(const struct addr *a)
 {
+	if (!a)
+		return 0;
+	struct prefix_key k = {.prefixlen = 128, .addr = *a};
+	__u32 *flags = bpf_map_lookup_elem(&nets, &k);
+	return flags ? *flags : 0;
+}
+
+/* The node's own address for packets that it sends; NULL: it has none of the family. */
+static __always_inline struct addr *node_addr(bool v6)
+{
+	__u32 zero = 0;
+	struct node *n = bpf_map_lookup_elem(&node, &zero);
+	if (!n)
+		return NULL;
+	struct addr *a = v6 ? &n->ip6 : &n->ip4;
+	return is_zero(a) ? NULL : a;
+}
+
+static __always_inline bool is_node(const struct addr *a)
+{
+	struct addr *own = node_addr(!is4(a));
+	return own && same(own, a);
+}
+
+/* Whether the Service admits a source (loadBalancerSourceRanges). */
+__global bool admitted(const struct frontend *fe, const struct addr *src)
+{
+	if (!fe || !src)
+		return false;
 	struct range_key k = {.prefixlen = 32 + 128, .service = fe->service, .addr = *src};
 	return !(fe->flags & FE_RESTRICTED) || bpf_map_lookup_elem(&ranges, &k);
 }

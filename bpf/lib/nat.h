@@ -3,6 +3,7 @@
  * both families: in ::ffff:a.b.c.d the parts that differ are those of IPv4. */
 #pragma once
 #include "conn.h"
+#include "crc.h"
 
 static __always_inline int store_addrs(struct __sk_buff *skb, __u32 l3, bool v6, const struct tuple *to)
 {
@@ -37,9 +38,9 @@ static __always_inline int rewrite_ports(struct __sk_buff *skb, const struct pkt
 		__be16 from = p->t.sport ? p->t.sport : p->t.dport, id = p->t.sport ? to->sport : to->dport;
 		return bpf_l4_csum_replace(skb, csum, from, id, 2) || bpf_skb_store_bytes(skb, p->l4 + 4, &id, 2, 0);
 	}
-	if (p->t.proto == PROTO_SCTP)
-		return -1; /* would need its CRC32c over the whole packet */
 	__u32 from = p->t.sport | (__u32)p->t.dport << 16, ports = to->sport | (__u32)to->dport << 16;
+	if (p->t.proto == PROTO_SCTP && mend_crc(skb, p, from ^ ports))
+		return -1;
 	__u64 flags = 4 | (p->t.proto == PROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0);
 	if (csum && bpf_l4_csum_replace(skb, csum, from, ports, flags))
 		return -1;
@@ -114,11 +115,11 @@ __global int rewrite_error(struct __sk_buff *skb, struct pkt *p, const struct pk
 		if (echo ? bpf_skb_store_bytes(skb, inner->l4 + 4, &ports, 2, 0) : bpf_skb_store_bytes(skb, inner->l4, &ports, 4, 0))
 			return DROP_REWRITE;
 	}
-	struct tuple outer = p->t;
-	outer.dst = to->dst;
+	want = p->t;
+	want.dst = to->dst;
 	if (same(&p->t.src, &inner->t.dst)) /* the other end itself complains, not a router on the way */
-		outer.src = to->src;
-	return rewrite(skb, p, &outer);
+		want.src = to->src;
+	return rewrite(skb, p, &want);
 }
 
 /* One hop further: forwarding past the stack has to do it itself. */
@@ -135,9 +136,10 @@ static __always_inline int age(struct __sk_buff *skb, struct pkt *p)
 	return DROP_NONE;
 }
 
-/* forward sends a packet where its new destination says, from the ingress hook
- * and past the stack, which would drop one of its own addresses as a source. */
-__global int forward(struct __sk_buff *skb, struct pkt *p)
+/* forward sends a packet where its new destination says, past the stack, which
+ * costs more and would drop one of its own addresses as a source. ours: the
+ * source is such a one; otherwise the stack may say what is wrong. */
+__global int forward(struct __sk_buff *skb, struct pkt *p, bool ours)
 {
 	struct bpf_fib_lookup fib = {};
 	struct bpf_redir_neigh next = {};
@@ -156,6 +158,8 @@ __global int forward(struct __sk_buff *skb, struct pkt *p)
 	long err = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_SKIP_NEIGH);
 	if (err == BPF_FIB_LKUP_RET_NOT_FWDED || err == BPF_FIB_LKUP_RET_FWD_DISABLED)
 		return TCX_PASS; /* for the host itself */
+	if (err == BPF_FIB_LKUP_RET_FRAG_NEEDED && !ours)
+		return TCX_PASS;
 	if (err != BPF_FIB_LKUP_RET_SUCCESS && err != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return drop(DROP_NO_ROUTE);
 	int reason = age(skb, p);

@@ -30,8 +30,11 @@ struct pkt {
 	__u8 kind;        /* enum kind */
 	__u8 tcp_flags;
 	__u8 ttl;
+	__u8 frag;        /* is a fragment */
 	__u8 later_frag;  /* has no transport header of its own */
 	__u8 udp_no_csum; /* IPv4 UDP without checksum */
+	__u8 opens;       /* the first packet of a connection: SYN or INIT */
+	__u16 end;        /* offset behind the packet; a frame may be longer */
 };
 
 struct iphdr {
@@ -52,7 +55,7 @@ struct ip6hdr {
 /* The network header at off: fills addresses, protocol and the offset of what
  * follows. Returns a drop reason. first and later say what fragment it is. */
 struct frame {
-	__u16 l4;
+	__u16 l4, end;
 	__u8 proto, ttl, first, later;
 	__u32 id;
 };
@@ -67,6 +70,7 @@ static __always_inline int parse_ip4(struct __sk_buff *skb, __u32 off, struct tu
 	t->src = addr4(ip.src);
 	t->dst = addr4(ip.dst);
 	f->l4 = off + (ip.vihl & 15) * 4;
+	f->end = off + bpf_ntohs(ip.len);
 	f->proto = ip.proto;
 	f->ttl = ip.ttl;
 	f->id = ip.id;
@@ -86,6 +90,7 @@ static __always_inline int parse_ip6(struct __sk_buff *skb, __u32 off, struct tu
 	f->proto = ip.next;
 	f->first = f->later = 0;
 	off += sizeof(ip);
+	f->end = off + bpf_ntohs(ip.len);
 	for (int i = 0; i < 6; i++) { /* extension headers, RFC 8200 section 4 */
 		__u8 h[8];
 		if (f->proto != 0 && f->proto != 43 && f->proto != 44 && f->proto != 60)
@@ -185,9 +190,11 @@ static __always_inline int parse_at(struct __sk_buff *skb, __u32 off, bool v6, s
 		return err;
 	p->l3 = off;
 	p->l4 = f.l4;
+	p->end = f.end;
 	p->v6 = v6;
 	p->ttl = f.ttl;
 	p->later_frag = f.later;
+	p->frag = f.first | f.later;
 	if (!f.later) {
 		err = parse_l4(skb, &p->t, &f, &p->kind);
 		if (err)
@@ -207,13 +214,22 @@ __global int parse(struct __sk_buff *skb, struct pkt *p)
 	int err = parse_at(skb, ETH_LEN, skb->protocol == bpf_htons(ETH_P_IPV6), p);
 	if (err)
 		return err;
-	if (p->t.proto == PROTO_TCP && !p->later_frag && bpf_skb_load_bytes(skb, p->l4 + 13, &p->tcp_flags, 1))
-		return DROP_MALFORMED;
-	if (p->t.proto == PROTO_UDP && !p->later_frag) {
+	if (p->later_frag)
+		return DROP_NONE;
+	if (p->t.proto == PROTO_TCP) {
+		if (bpf_skb_load_bytes(skb, p->l4 + 13, &p->tcp_flags, 1))
+			return DROP_MALFORMED;
+		p->opens = (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	} else if (p->t.proto == PROTO_UDP) {
 		__u16 csum;
 		if (bpf_skb_load_bytes(skb, p->l4 + 6, &csum, 2))
 			return DROP_MALFORMED;
 		p->udp_no_csum = csum == 0;
+	} else if (p->t.proto == PROTO_SCTP) {
+		__u32 tag; /* INIT alone has none (RFC 9260 section 8.5.1) */
+		if (bpf_skb_load_bytes(skb, p->l4 + 4, &tag, 4))
+			return DROP_MALFORMED;
+		p->opens = tag == 0;
 	}
 	return DROP_NONE;
 }
@@ -232,8 +248,8 @@ static __always_inline bool is_ip(const struct __sk_buff *skb)
 	return skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
 }
 
-/* The first packet of a TCP connection. */
-static __always_inline bool opens(const struct pkt *p)
+/* A packet that only makes sense to who has seen the ones before it. */
+static __always_inline bool midway(const struct pkt *p)
 {
-	return p->t.proto == PROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return (p->t.proto == PROTO_TCP || p->t.proto == PROTO_SCTP) && !p->opens;
 }

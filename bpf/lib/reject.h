@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Telling a client that nobody is there: a reset for TCP (RFC 9293 section
- * 3.10.7.1), ICMP port unreachable for UDP (RFC 792, RFC 4443). The packet
+/* Telling a client that nobody is there: a reset for TCP, ICMP port unreachable
+ * for UDP and SCTP (RFC 792, RFC 4443). The packet
  * becomes its own answer and goes back where it came from. TCP gets no ICMP,
  * though that would do: where the client is near, the answer arrives while its
  * connect() still holds the socket, and the kernel then ignores ICMP. */
@@ -64,7 +64,7 @@ static __always_inline int resize(struct __sk_buff *skb, __u32 quote, __u32 more
 	return bpf_skb_change_tail(skb, ETH_LEN + quote, 0) || bpf_skb_adjust_room(skb, more, ADJ_ROOM_MAC, 0);
 }
 
-__global int reject4(struct __sk_buff *skb, const struct pkt *p)
+__global int reject4(struct __sk_buff *skb, const struct pkt *p, __u32 how)
 {
 	struct icmp_quote4 a = {};
 	if (!p)
@@ -80,10 +80,10 @@ __global int reject4(struct __sk_buff *skb, const struct pkt *p)
 	a.csum = fold(bpf_csum_diff(NULL, 0, &a.type, ICMP_LEN + QUOTE4, 0));
 	if (resize(skb, QUOTE4, 20 + ICMP_LEN) || bpf_skb_store_bytes(skb, 0, &a, sizeof(a), 0))
 		return TCX_DROP;
-	return bpf_redirect(skb->ifindex, 0);
+	return bpf_redirect(skb->ifindex, how);
 }
 
-__global int reject6(struct __sk_buff *skb, const struct pkt *p)
+__global int reject6(struct __sk_buff *skb, const struct pkt *p, __u32 how)
 {
 	struct icmp_quote6 a = {};
 	if (!p)
@@ -98,31 +98,68 @@ __global int reject6(struct __sk_buff *skb, const struct pkt *p)
 	a.csum = sum6(&a.ip.src, &a.type, ICMP_LEN + QUOTE6);
 	if (resize(skb, QUOTE6, 40 + ICMP_LEN) || bpf_skb_store_bytes(skb, 0, &a, sizeof(a), 0))
 		return TCX_DROP;
-	return bpf_redirect(skb->ifindex, 0);
+	return bpf_redirect(skb->ifindex, how);
 }
 
-/* Turns a SYN into the reset that answers it. Everything is changed by
- * differences, so that a checksum that a device has yet to finish stays right;
- * that is also why the options stay, which mean nothing in a reset. */
-__global int reset(struct __sk_buff *skb, struct pkt *p)
+struct tcphdr {
+	__be16 sport, dport;
+	__be32 seq, ack;
+	__u8 offset, flags;
+	__be16 window;
+	__u16 csum;
+	__be16 urgent;
+};
+_Static_assert(sizeof(struct tcphdr) == 20, "ABI");
+
+/* The part of TCP's checksum that is not of the segment, for one of len bytes. */
+static __always_inline __s64 pseudo_sum(const struct pkt *p, __u32 len)
 {
+	__be32 rest[2] = {bpf_htonl(len), bpf_htonl(PROTO_TCP)};
+	__s64 sum = bpf_csum_diff(NULL, 0, &p->t.src, 32, 0);
+	return bpf_csum_diff(NULL, 0, rest, sizeof(rest), sum);
+}
+
+static __always_inline int set_ip_len(struct __sk_buff *skb, const struct pkt *p, __u32 end)
+{
+	__be16 from, to;
+	if (p->v6) {
+		to = bpf_htons(end - p->l3 - 40);
+		return bpf_skb_store_bytes(skb, p->l3 + 4, &to, 2, 0);
+	}
+	from = bpf_htons(p->end - p->l3);
+	to = bpf_htons(end - p->l3);
+	return bpf_l3_csum_replace(skb, p->l3 + 10, from, to, 2) || bpf_skb_store_bytes(skb, p->l3 + 2, &to, 2, 0);
+}
+
+/* Turns a segment into the reset that answers it (RFC 9293 section 3.10.7.1). If
+ * its checksum was left to a device, which shows in that it is the pseudo-header's
+ * alone, so is that of the answer. */
+__global int reset(struct __sk_buff *skb, struct pkt *p, __u32 how)
+{
+	struct tcphdr t, r = {.offset = 5 << 4, .flags = TCP_RST};
 	__u8 eth[12];
-	__be32 from[2], to[2];
-	__be16 bits, answer;
 	struct tuple back;
-	if (!p || bpf_skb_load_bytes(skb, 0, eth, sizeof(eth)) || bpf_skb_load_bytes(skb, p->l4 + 4, from, sizeof(from)) ||
-	    bpf_skb_load_bytes(skb, p->l4 + 12, &bits, 2))
+	if (!p || bpf_skb_load_bytes(skb, 0, eth, sizeof(eth)) || bpf_skb_load_bytes(skb, p->l4, &t, sizeof(t)))
 		return TCX_DROP;
-	to[0] = 0;
-	to[1] = bpf_htonl(bpf_ntohl(from[0]) + 1);
-	answer = bpf_htons((bpf_ntohs(bits) & 0xf000) | TCP_RST | TCP_ACK);
+	__u32 len = p->end - p->l4, end = p->l4 + sizeof(r);
+	__u16 to_come = ~fold(pseudo_sum(p, len));
+	bool partial = t.csum == to_come;
+	r.sport = t.dport;
+	r.dport = t.sport;
+	if (t.flags & TCP_ACK) {
+		r.seq = t.ack;
+	} else {
+		r.flags |= TCP_ACK;
+		r.ack = bpf_htonl(bpf_ntohl(t.seq) + len - (t.offset >> 4) * 4 + ((t.flags & TCP_SYN) != 0));
+	}
+	__s64 sum = pseudo_sum(p, sizeof(r));
+	r.csum = partial ? ~fold(sum) : fold(bpf_csum_diff(NULL, 0, &r, sizeof(r), sum));
 	reverse(&back, &p->t);
 	swap_macs(eth);
-	if (rewrite(skb, p, &back) || bpf_l4_csum_replace(skb, p->l4 + 16, 0, bpf_csum_diff(from, 8, to, 8, 0), 0) ||
-	    bpf_l4_csum_replace(skb, p->l4 + 16, bits, answer, 2) || bpf_skb_store_bytes(skb, p->l4 + 4, to, 8, 0) ||
-	    bpf_skb_store_bytes(skb, p->l4 + 12, &answer, 2, 0) || bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0))
+	if (bpf_skb_change_tail(skb, end, 0) || set_ip_len(skb, p, end) || store_addrs(skb, p->l3, p->v6, &back) ||
+	    bpf_skb_store_bytes(skb, p->l4, &r, sizeof(r), 0) || bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0))
 		return TCX_DROP;
-	return bpf_redirect(skb->ifindex, 0);
+	return bpf_redirect(skb->ifindex, how);
 }
 
 enum { REFUSALS_EACH = 1000000, REFUSALS_BURST = 200 }; /* one per ms and CPU, as many at once as a burst of clients may be */
@@ -144,18 +181,31 @@ static __always_inline bool may_answer(void)
 }
 
 /* refuse drops a packet to a Service for reason and lets the client know, if
- * the reason is that nobody is there. */
-static __always_inline int refuse(struct __sk_buff *skb, struct pkt *p, __u32 reason)
+ * the reason is that nobody is there. The client is where the packet came from
+ * (how: 0), or this node (BPF_F_INGRESS). */
+static __always_inline int refuse(struct __sk_buff *skb, struct pkt *p, __u32 reason, __u32 how)
 {
 	int verdict = drop(reason);
-	if ((reason != DROP_NO_ENDPOINTS && reason != DROP_UNKNOWN_PORT) || p->kind != KIND_PLAIN || p->later_frag)
+	if (reason == DROP_NO_LOCAL_ENDPOINTS || p->kind != KIND_PLAIN || p->later_frag || p->tcp_flags & TCP_RST)
 		return verdict;
 	if (!may_answer())
 		return verdict;
-	if (opens(p))
-		return reset(skb, p);
+	if (p->t.proto == PROTO_TCP)
+		return reset(skb, p, how);
 	/* Only after a plain header: options are rare, and clients have timeouts. */
-	if (p->t.proto != PROTO_UDP || p->l4 != ETH_LEN + (p->v6 ? 40 : 20))
+	if ((p->t.proto != PROTO_UDP && !p->opens) || p->l4 != ETH_LEN + (p->v6 ? 40 : 20))
 		return verdict;
-	return p->v6 ? reject6(skb, p) : reject4(skb, p);
+	return p->v6 ? reject6(skb, p, how) : reject4(skb, p, how);
+}
+
+/* Sends a packet back to the pod it came from. */
+static __always_inline int bounce(struct __sk_buff *skb)
+{
+	__u8 eth[12];
+	if (bpf_skb_load_bytes(skb, 0, eth, sizeof(eth)))
+		return drop(DROP_REWRITE);
+	swap_macs(eth);
+	if (bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0))
+		return drop(DROP_REWRITE);
+	return bpf_redirect(skb->ifindex, 0);
 }

@@ -29,6 +29,9 @@ enum drop {
 	DROP_NO_ROUTE,
 	DROP_TTL,
 	DROP_FRAGMENT,
+	DROP_UNALLOCATED,
+	DROP_BACKEND_GONE,
+	DROP_NO_FLOW,
 	NUM_DROPS,
 };
 
@@ -156,6 +159,7 @@ struct prefix_key {
 enum {
 	NET_CLUSTER = 1 << 0, /* a pod or a node: never masqueraded towards it */
 	NET_LOCAL_POD = 1 << 1, /* a pod of this node: masqueraded on the way out */
+	NET_SERVICE = 1 << 2,   /* addresses for Services: one that no Service has leads nowhere */
 };
 
 enum { POLICY_NONE = 0, POLICY_CLOSED = 0xffffffff }; /* set ids with a meaning */

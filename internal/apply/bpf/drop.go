@@ -24,12 +24,16 @@ const (
 	DropNoRoute
 	DropTTL
 	DropFragment
+	DropUnallocated
+	DropBackendGone
+	DropNoFlow
 	NumDrops int = iota
 )
 
 var dropNames = [NumDrops]string{
 	"None", "Malformed", "Spoofed", "PodUnknown", "PolicyIngress", "PolicyEgress", "NoEndpoints", "NoLocalEndpoints",
 	"UnknownPort", "SourceRange", "NoNATPort", "TableFull", "Rewrite", "NoRoute", "TTL", "Fragment",
+	"Unallocated", "BackendGone", "NoFlow",
 }
 
 // String is the reason in CamelCase, as metrics and explain show it.

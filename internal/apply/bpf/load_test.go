@@ -2,17 +2,23 @@ package bpf
 
 import (
 	"errors"
+	"maps"
 	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/cilium/ebpf"
 )
 
-// The verifier of the running kernel accepts every program.
+// The verifier of the running kernel accepts every program, and with a margin:
+// kernels and compilers differ in how much they see.
 func TestLoad(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
+	const most = 200_000 // of the kernel's million instructions
 	spec, err := loadKernel()
 	if err != nil {
 		t.Fatal(err)
@@ -20,7 +26,7 @@ func TestLoad(t *testing.T) {
 	for _, m := range spec.Maps {
 		m.Pinning = ebpf.PinNone
 	}
-	coll, err := ebpf.NewCollection(spec)
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}})
 	if err != nil {
 		var ve *ebpf.VerifierError
 		if errors.As(err, &ve) {
@@ -28,5 +34,26 @@ func TestLoad(t *testing.T) {
 		}
 		t.Fatal(err)
 	}
-	coll.Close()
+	defer coll.Close()
+	processed := regexp.MustCompile(`(?m)^processed (\d+) insns`)
+	depth := regexp.MustCompile(`(?m)^stack depth (.*)$`)
+	for _, name := range slices.Sorted(maps.Keys(coll.Programs)) {
+		log := coll.Programs[name].VerifierLog
+		m := processed.FindStringSubmatch(log)
+		if m == nil {
+			t.Fatalf("%s: no count in the verifier's log: %q", name, log)
+		}
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		stack := ""
+		if d := depth.FindStringSubmatch(log); d != nil {
+			stack = d[1]
+		}
+		t.Logf("%-13s %6d instructions verified, stack %s", name, n, stack)
+		if n > most {
+			t.Errorf("%s: the verifier goes through %d instructions, want at most %d", name, n, most)
+		}
+	}
 }

@@ -51,6 +51,81 @@ func TestRefusedByPackets(t *testing.T) {
 	}
 }
 
+// Clients that come by packets learn of a pod that is gone from the first packet
+// after a second of silence, also where it has data. What else happens to a
+// Service is nothing to its connections.
+func TestVanishedPodResetsPackets(t *testing.T) {
+	w := newWorld(t)
+	svc := nodePort("web", "10.96.0.1")
+	conns := map[string]*testkit.Conn{}
+	dial := func(from *testkit.NS, addr string) {
+		c, err := from.Dial(nil, "tcp", addr, "")
+		w.must(err)
+		t.Cleanup(func() { c.Close() })
+		_, err = c.Ask("x")
+		w.must(err)
+		conns[from.Name+" to "+addr] = c
+	}
+	var gone []netip.Addr
+	for _, backend := range []*testkit.Pod{w.a2, w.b1} {
+		w.set(svc, backend.IPs...)
+		for _, node := range []string{"198.51.100.1:30080", "[2001:db8::1]:30080"} {
+			dial(w.client.NS, node)
+		}
+		dial(w.a1.NS, "10.96.0.1:80")
+		dial(w.a1.NS, "[fd00:96::1]:80")
+		gone = append(gone, backend.IPs...)
+	}
+	w.set(svc)
+	for name, c := range conns {
+		if _, err := c.Ask("x"); err != nil {
+			t.Errorf("%s, without endpoints: %v", name, err)
+		}
+	}
+	w.node1.applyGone(nil, gone...)
+	for _, c := range conns {
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+	}
+	time.Sleep(1100 * time.Millisecond)
+	for name, c := range conns {
+		// More than one segment, as a program would send it at once.
+		if _, err := c.Write([]byte(strings.Repeat("x", 20000))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+			w.dump()
+			t.Errorf("%s, the pod is gone: %v, want connection reset", name, err)
+		}
+	}
+	if w.node1.dropped(DropBackendGone) < uint64(len(conns)) {
+		t.Error("drops were not counted")
+	}
+}
+
+// A connection that the table does not know, because it has been silent for too
+// long: its client is told, and nothing escapes with a Service's address.
+func TestUnknownConnectionIsReset(t *testing.T) {
+	w := newWorld(t)
+	w.set(web("web", "10.96.0.1", "fd00:96::1"), append(w.a2.IPs, w.b1.IPs...)...)
+	w.client.Route("10.96.0.0/16", "198.51.100.1")
+	w.client.Route("fd00:96::/112", "2001:db8::1")
+	for _, from := range []*testkit.NS{w.client.NS, w.a1.NS} {
+		for _, addr := range []string{"10.96.0.1:80", "[fd00:96::1]:80"} {
+			conn, err := from.Dial(nil, "tcp", addr, "")
+			w.must(err)
+			defer conn.Close()
+			w.must(each(w.node1.dp.objs.Conns, func(k kernelTuple, _ kernelConn) { w.must(deleteKey(w.node1.dp.objs.Conns, k)) }))
+			if _, err := conn.Ask("x"); !errors.Is(err, unix.ECONNRESET) {
+				w.dump()
+				t.Errorf("%s to %s: %v, want connection reset", from.Name, addr, err)
+			}
+		}
+	}
+	if w.node1.dropped(DropNoFlow) < 4 {
+		t.Error("drops were not counted")
+	}
+}
+
 // A flood is dropped, not answered packet by packet.
 func TestRefusalsAreLimited(t *testing.T) {
 	w := newWorld(t)

@@ -34,6 +34,7 @@ const (
 	ttlUDP     = 2 * time.Minute
 	ttlOneWay  = 30 * time.Second // UDP without an answer
 	ttlICMP    = 60 * time.Second
+	ttlSCTP    = 3*time.Minute + 30*time.Second // seven of its heartbeats (RFC 9260 section 16)
 )
 
 // crowded is the number of flows from which on those that are over, or may never
@@ -185,6 +186,11 @@ func lifetime(p model.Protocol, flags uint32) time.Duration {
 			return ttlOneWay
 		}
 		return ttlUDP
+	case model.SCTP:
+		if !replied {
+			return ttlOpening
+		}
+		return ttlSCTP
 	}
 	return ttlICMP
 }

@@ -88,7 +88,7 @@ func (n *testNode) open() {
 	}
 	dp := n.dp
 	n.w.Cleanup(func() { dp.Close() })
-	nodes := Nodes{Self: n.Addrs, Local: n.PodCIDRs}
+	nodes := Nodes{Self: n.Addrs, Local: n.PodCIDRs, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:96::/112")}}
 	for _, o := range n.w.store.Snapshot().Nodes.All() {
 		nodes.PodCIDRs = append(nodes.PodCIDRs, o.PodCIDRs...)
 		if o.Name != n.Name {
