@@ -222,7 +222,7 @@ func TestAwaitPolicy(t *testing.T) {
 
 func TestVIPsApplyOnlyChanges(t *testing.T) {
 	lb := &model.Service{Name: model.Name{Namespace: "x", Name: "lb"}, Type: model.LoadBalancer, LoadBalancer: []model.LoadBalancerIngress{{IP: ip("192.0.2.9")}}}
-	here, there := &model.Node{Name: "here", Ready: true}, &model.Node{Name: "there"}
+	here, there := &model.Node{Name: "here", Ready: true, InternalIPs: []netip.Addr{ip("192.0.2.1")}}, &model.Node{Name: "there"}
 	k := &fakeKernel{}
 	v := &vips{node: "here", datapath: k}
 	for _, snap := range []*state.Snapshot{snapshotOf(here, there), snapshotOf(here, there, lb), snapshotOf(here, there, lb), snapshotOf(there, lb)} {

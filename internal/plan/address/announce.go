@@ -15,21 +15,22 @@ import (
 // may announce, the one with the highest hash of (node, address) wins, so that
 // a node that comes or goes moves only its own share of the addresses. A node
 // may announce if it is Ready, not being deleted and not excluded by
-// node.kubernetes.io/exclude-from-external-load-balancers; with
-// externalTrafficPolicy Local it must also have an endpoint that would take the
-// traffic. If no node qualifies nobody announces.
+// node.kubernetes.io/exclude-from-external-load-balancers, and if it has an
+// address of the family itself; with externalTrafficPolicy Local it must also
+// have an endpoint that would take the traffic. If no node qualifies nobody
+// announces.
 func Announcers(snap *state.Snapshot) map[netip.Addr]string {
 	out := map[netip.Addr]string{}
 	for _, s := range snap.Services.All() {
 		if !Ours(s) {
 			continue
 		}
-		var local map[string]bool
-		if s.ExternalLocal {
-			local = nodesWithEndpoints(snap, s.Name)
-		}
 		for _, in := range s.LoadBalancer {
 			if in.IP.IsValid() && !in.Proxy {
+				var local map[string]bool
+				if s.ExternalLocal {
+					local = nodesWithEndpoints(snap, s.Name, model.FamilyOf(in.IP))
+				}
 				if node := elect(snap, in.IP, local); node != "" {
 					out[in.IP] = node
 				}
@@ -42,7 +43,7 @@ func Announcers(snap *state.Snapshot) map[netip.Addr]string {
 func elect(snap *state.Snapshot, addr netip.Addr, only map[string]bool) string {
 	best, bestScore := "", uint64(0)
 	for _, n := range snap.Nodes.All() {
-		if !n.Ready || n.Deleting || n.ExcludeLB || (only != nil && !only[n.Name]) {
+		if !n.Ready || n.Deleting || n.ExcludeLB || (only != nil && !only[n.Name]) || len(model.CutFamily(n.InternalIPs, model.FamilyOf(addr))) == 0 {
 			continue
 		}
 		if score := hash(n.Name, addr); best == "" || score > bestScore {
@@ -64,11 +65,14 @@ func hash(node string, addr netip.Addr) uint64 {
 	return x ^ x>>31
 }
 
-// nodesWithEndpoints returns the nodes with ready endpoints, or, where no
-// endpoint at all is ready, those with serving ones that terminate (KEP-1669).
-func nodesWithEndpoints(snap *state.Snapshot, service model.Name) map[string]bool {
+// nodesWithEndpoints returns the nodes with ready endpoints of a family, or,
+// where no endpoint at all is ready, those with serving ones that terminate (KEP-1669).
+func nodesWithEndpoints(snap *state.Snapshot, service model.Name, family model.Family) map[string]bool {
 	ready, fallback := map[string]bool{}, map[string]bool{}
 	for _, slice := range snap.SlicesOf(service) {
+		if slice.Family != family {
+			continue
+		}
 		for i := range slice.Endpoints {
 			switch e := &slice.Endpoints[i]; {
 			case e.Ready:

@@ -138,7 +138,9 @@ func TestMakeIsStable(t *testing.T) {
 
 func TestAnnouncers(t *testing.T) {
 	st := state.New()
-	nodes := []*model.Node{{Name: "n1", Ready: true}, {Name: "n2", Ready: true}, {Name: "n3", Ready: true}, {Name: "down"}, {Name: "excluded", Ready: true, ExcludeLB: true}}
+	v4, both := []netip.Addr{netip.MustParseAddr("192.0.2.1")}, []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")}
+	nodes := []*model.Node{{Name: "n1", Ready: true, InternalIPs: v4}, {Name: "n2", Ready: true, InternalIPs: both}, {Name: "n3", Ready: true, InternalIPs: both},
+		{Name: "down", InternalIPs: both}, {Name: "excluded", Ready: true, ExcludeLB: true, InternalIPs: both}}
 	st.Update(func(tx *state.Tx) {
 		for _, n := range nodes {
 			tx.Set(n)
@@ -152,8 +154,16 @@ func TestAnnouncers(t *testing.T) {
 		empty := svc("empty", 1, "status=10.9.1.2")
 		empty.ExternalLocal = true
 		tx.Set(empty)
-		tx.Set(&model.EndpointSlice{Name: model.Name{Namespace: "ns", Name: "x"}, Service: "local",
+		tx.Set(&model.EndpointSlice{Name: model.Name{Namespace: "ns", Name: "x"}, Service: "local", Family: model.IPv4,
 			Endpoints: []model.Endpoint{{Ready: true, Node: "n2"}, {Serving: true, Terminating: true, Node: "n1"}}})
+		families := svc("families", 1, "v6", "status=10.9.1.3", "status=fd00::3")
+		families.ExternalLocal = true
+		tx.Set(families)
+		tx.Set(&model.EndpointSlice{Name: model.Name{Namespace: "ns", Name: "y4"}, Service: "families", Family: model.IPv4, Endpoints: []model.Endpoint{{Ready: true, Node: "n1"}}})
+		tx.Set(&model.EndpointSlice{Name: model.Name{Namespace: "ns", Name: "y6"}, Service: "families", Family: model.IPv6, Endpoints: []model.Endpoint{{Ready: true, Node: "n3"}}})
+		for i := 1; i <= 20; i++ {
+			tx.Set(svc(fmt.Sprint("six", i), i, "v6", fmt.Sprintf("status=fd00::1:%d", i)))
+		}
 	})
 	before := Announcers(st.Snapshot())
 	if got := before[netip.MustParseAddr("10.9.1.1")]; got != "n2" {
@@ -162,9 +172,16 @@ func TestAnnouncers(t *testing.T) {
 	if got, ok := before[netip.MustParseAddr("10.9.1.2")]; ok {
 		t.Errorf("local policy without endpoints: announced by %q", got)
 	}
+	if a, b := before[netip.MustParseAddr("10.9.1.3")], before[netip.MustParseAddr("fd00::3")]; a != "n1" || b != "n3" {
+		t.Errorf("each family where its endpoints are: %q and %q, want n1 and n3", a, b)
+	}
 	share := map[string]int{}
-	for _, n := range before {
-		share[n]++
+	for a, n := range before {
+		if a.Is4() {
+			share[n]++
+		} else if n == "n1" {
+			t.Errorf("%v is announced by a node without IPv6", a)
+		}
 	}
 	for _, n := range []string{"n1", "n2", "n3"} {
 		if share[n] < 45 || share[n] > 90 {
@@ -174,7 +191,7 @@ func TestAnnouncers(t *testing.T) {
 	if len(share) != 3 {
 		t.Errorf("nodes that may not announce do: %v", share)
 	}
-	st.Update(func(tx *state.Tx) { tx.Set(&model.Node{Name: "n3"}) })
+	st.Update(func(tx *state.Tx) { tx.Set(&model.Node{Name: "n3", InternalIPs: both}) })
 	for a, n := range Announcers(st.Snapshot()) {
 		if before[a] != "n3" && before[a] != n {
 			t.Errorf("%v moved from %s to %s although its node is up", a, before[a], n)
