@@ -49,6 +49,23 @@ func TestInstall(t *testing.T) {
 	c.page(t, "docs/install.md", func(Step) bool { return true })
 }
 
+// TestFamilies runs the page about the address families, which starts clusters
+// of its own: one of both families, then one of IPv6 alone.
+func TestFamilies(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to start a cluster")
+	}
+	c := newCluster(t, "both")
+	for _, name := range []string{"both", "six"} {
+		t.Cleanup(func() {
+			if out, err := c.try(time.Minute, "bin/fairway", "down", "--name", name); err != nil && !strings.Contains(out, "no such cluster") {
+				t.Error(err)
+			}
+		})
+	}
+	c.page(t, "docs/dual-stack.md", func(Step) bool { return true })
+}
+
 // testSpread: 3,000 requests spread 33 % ± 5 over three pods.
 func (c *cluster) testSpread(t *testing.T) {
 	c.apply(t, []string{"my-app.yaml", "client.yaml"}, "default/my-app")

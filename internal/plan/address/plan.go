@@ -197,12 +197,17 @@ func (a *allocation) assignFree(s *model.Service, w wish, f model.Family) {
 }
 
 // usable leaves out addresses that many devices take for a network's own or
-// its broadcast address, unless they are all that the range has.
+// its broadcast address, unless they are all that the range has: in IPv6 the
+// anycast address of a subnet's routers (RFC 4291, section 2.6.1).
 func usable(addr netip.Addr, r config.Range) bool {
-	if !addr.Is4() || r.From == r.To {
+	if r.From == r.To {
 		return true
 	}
-	last := addr.As4()[3]
+	b := addr.AsSlice()
+	last := b[len(b)-1]
+	if addr.Is6() {
+		return last != 0 || b[len(b)-2] != 0
+	}
 	return last != 0 && last != 255
 }
 

@@ -86,6 +86,7 @@ func TestMake(t *testing.T) {
 		{"foreign class", "10.9.0.1", []*model.Service{svc("a", 1, "class=service.k8s.aws/nlb"), svc("b", 2, "class="+Class)}, "b[10.9.0.1]"},
 		{"no longer a load balancer", "10.9.0.1", []*model.Service{svc("a", 1, "type", "status=10.9.0.1"), svc("b", 2)}, "a[]; b[10.9.0.1]"},
 		{"deleting frees the address", "10.9.0.1", []*model.Service{svc("a", 1, "deleting", "status=10.9.0.1"), svc("b", 2)}, "b[10.9.0.1]"},
+		{"IPv6: no routers' anycast address", "10.9.0.0/29 fd00::/112", []*model.Service{svc("a", 1, "v6")}, "a[10.9.0.1 fd00::1]"},
 		{"dual-stack", "10.9.0.1 fd00::1-fd00::9", []*model.Service{svc("a", 1, "v6")}, "a[10.9.0.1 fd00::1]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
