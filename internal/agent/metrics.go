@@ -15,6 +15,7 @@ type nodeMetrics struct {
 	pods     *server.Server
 	datapath *bpf.Datapath
 	flows    atomic.Int64 // after the last sweep
+	offLink  atomic.Int64 // nodes whose pods are unreachable
 }
 
 func (m *nodeMetrics) serve(w http.ResponseWriter, _ *http.Request) {
@@ -28,6 +29,7 @@ func (m *nodeMetrics) serve(w http.ResponseWriter, _ *http.Request) {
 	}
 	fmt.Fprintf(w, "# TYPE fairway_pods gauge\nfairway_pods %d\n", len(m.pods.Records()))
 	fmt.Fprintf(w, "# TYPE fairway_flows gauge\nfairway_flows %d\n", m.flows.Load())
+	fmt.Fprintf(w, "# TYPE fairway_nodes_off_link gauge\nfairway_nodes_off_link %d\n", m.offLink.Load())
 	calls := m.pods.Calls()
 	fmt.Fprint(w, "# TYPE fairway_cni_seconds summary\n")
 	for _, c := range calls {

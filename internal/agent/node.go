@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairway-net/fairway/internal/apply/bpf"
 	"github.com/fairway-net/fairway/internal/apply/netdev"
+	"github.com/fairway-net/fairway/internal/apply/status"
 	"github.com/fairway-net/fairway/internal/cni/server"
 	"github.com/fairway-net/fairway/internal/config"
 	"github.com/fairway-net/fairway/internal/model"
@@ -95,7 +96,11 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 	health := newHealthPorts(func() bool { return gates.check() == nil }, o.Log)
 	defer health.close()
 	services := &services{params: service.Params{Node: o.Node}, datapath: datapath, health: health, done: gates.opener("services")}
-	routes := &routes{node: o.Node, config: o.Config, router: netdev.Router{Uplink: uplink.Name}, datapath: datapath, done: gates.opener("routes")}
+	events, err := status.NewWriter(o.Rest, o.Log)
+	if err != nil {
+		return jobs.wait(err)
+	}
+	routes := &routes{node: o.Node, config: o.Config, router: netdev.Router{Uplink: uplink.Name}, datapath: datapath, events: events, log: o.Log, offLink: &metrics.offLink, done: gates.opener("routes")}
 	vips := &vips{node: o.Node, datapath: datapath}
 
 	loop := func(name string, o2 run.Options, step run.Step) {

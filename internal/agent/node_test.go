@@ -73,6 +73,22 @@ func TestWantRoutes(t *testing.T) {
 	}
 }
 
+// TestUnreachedNodes: of each node that the uplink does not reach, with all its
+// pods in one sentence.
+func TestUnreachedNodes(t *testing.T) {
+	snap := snapshotOf(
+		&model.Node{Name: "near", PodCIDRs: []netip.Prefix{pfx("10.244.2.0/24")}},
+		&model.Node{Name: "far", PodCIDRs: []netip.Prefix{pfx("10.244.3.0/24"), pfx("fd00:3::/64")}},
+	)
+	got := unreached(snap, "here", "eth0", map[netip.Prefix]netip.Addr{pfx("10.244.3.0/24"): ip("203.0.113.3"), pfx("fd00:3::/64"): ip("2001:db8::3")})
+	if len(got) != 1 || got[0].Ref.Name.Name != "far" || got[0].Ref.UID != "far" || got[0].Reason != "NodeNotOnLink" {
+		t.Fatalf("rejected %+v, want node far", got)
+	}
+	if want := "node here does not reach the pods 10.244.3.0/24 and fd00:3::/64: 2001:db8::3 is not on the network of its uplink eth0"; got[0].Message != want {
+		t.Errorf("message %q, want %q", got[0].Message, want)
+	}
+}
+
 func TestPrefixesOfRange(t *testing.T) {
 	tests := []struct{ from, to, want string }{
 		{"192.0.2.0", "192.0.2.255", "192.0.2.0/24"},

@@ -2,13 +2,20 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/fairway-net/fairway/internal/apply/bpf"
 	"github.com/fairway-net/fairway/internal/apply/netdev"
+	"github.com/fairway-net/fairway/internal/apply/status"
 	"github.com/fairway-net/fairway/internal/config"
 	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/run"
 	"github.com/fairway-net/fairway/internal/state"
 )
 
@@ -20,7 +27,12 @@ type routes struct {
 	datapath interface {
 		ApplyNodes(context.Context, bpf.Nodes) error
 	}
-	done func() // called after each success
+	events interface { // tells by Events what the API shows wrong
+		Apply(context.Context, *state.Snapshot, status.Want) (again time.Duration, err error)
+	}
+	log     *slog.Logger
+	done    func()        // called after each success
+	offLink *atomic.Int64 // how many nodes cannot be reached
 }
 
 func (r *routes) kinds() []model.Kind { return []model.Kind{model.KindNode, model.KindServiceCIDR} }
@@ -33,10 +45,54 @@ func (r *routes) step(ctx context.Context, snap *state.Snapshot, _ state.Changes
 	if err := r.datapath.ApplyNodes(ctx, nodes); err != nil {
 		return err
 	}
-	// A node that cannot be reached directly does not keep this one from being ready.
-	err := r.router.Apply(ctx, want)
-	r.done()
-	return err
+	offLink, err := r.router.Apply(ctx, want)
+	if err != nil {
+		return err
+	}
+	r.done() // a node that cannot be reached does not keep this one from being ready
+	return r.tell(ctx, snap, offLink)
+}
+
+// tell says which nodes cannot be reached: in the log when that changes, and by
+// an Event of each such Node for as long as it lasts.
+func (r *routes) tell(ctx context.Context, snap *state.Snapshot, offLink map[netip.Prefix]netip.Addr) error {
+	rejected := unreached(snap, r.node, r.router.Uplink, offLink)
+	if n := int64(len(rejected)); r.offLink.Swap(n) != n {
+		for _, problem := range rejected {
+			r.log.Warn("a node's pods are unreachable from here", "node", problem.Ref.Name, "reason", problem.String())
+		}
+	}
+	again, err := r.events.Apply(ctx, snap, status.Want{Rejected: rejected})
+	if err != nil {
+		r.log.Warn("write Events", "err", err) // the routes are in place
+	}
+	if again > 0 {
+		return run.Again{After: again}
+	}
+	return nil
+}
+
+// unreached makes a Rejected of each node that the uplink does not reach.
+func unreached(snap *state.Snapshot, self, uplink string, offLink map[netip.Prefix]netip.Addr) []model.Rejected {
+	var out []model.Rejected
+	for _, n := range snap.Nodes.All() {
+		var pods []string
+		var addr netip.Addr
+		for _, p := range n.PodCIDRs {
+			if via, ok := offLink[p]; ok {
+				pods, addr = append(pods, p.String()), via
+			}
+		}
+		if len(pods) > 0 {
+			out = append(out, model.Rejected{
+				Ref:   model.Ref{Kind: model.KindNode, Name: model.Name{Name: n.Name}, UID: n.Name}, // of a Node, kubectl looks for its name
+				Field: "status.addresses", Reason: "NodeNotOnLink",
+				Message: fmt.Sprintf("node %s does not reach the pods %s: %v is not on the network of its uplink %s", self, strings.Join(pods, " and "), addr, uplink),
+				Fix:     "give all nodes addresses in one network without a router between them; Fairway has no tunnel to go through one",
+			})
+		}
+	}
+	return out
 }
 
 // wantRoutes derives routing from the Nodes. Nothing of the cluster's own

@@ -39,23 +39,24 @@ type Router struct {
 	Uplink string // device to the other nodes
 }
 
-// Apply makes the node's routes exactly want. Routes to nodes that the uplink
-// does not reach directly are left out and reported; the others are installed
-// nevertheless.
-func (r Router) Apply(_ context.Context, want Routes) error {
+// Apply makes the node's routes exactly want, but for the peers that the uplink
+// does not reach directly: it returns those. They are no error, for trying
+// again changes nothing; their pods are unreachable.
+func (r Router) Apply(_ context.Context, want Routes) (offLink map[netip.Prefix]netip.Addr, err error) {
 	uplink, err := netlink.LinkByName(r.Uplink)
 	if err != nil {
-		return fmt.Errorf("find uplink %s: %w", r.Uplink, err)
+		return nil, fmt.Errorf("find uplink %s: %w", r.Uplink, err)
 	}
 	onLink, err := networksOf(uplink)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	table, errs := compile(want, uplink.Attrs().Index, onLink)
+	table, offLink := compile(want, uplink.Attrs().Index, onLink)
 	have, err := read()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var errs []error
 	ops := diff.MapsFunc(have, table, func(a, b entry) bool { return a == b }, comparePrefix)
 	for _, p := range append(ops.Add, ops.Update...) {
 		if err := netlink.RouteReplace(routeOf(p, table[p])); err != nil {
@@ -67,24 +68,24 @@ func (r Router) Apply(_ context.Context, want Routes) error {
 			errs = append(errs, fmt.Errorf("remove route %v: %w", p, err))
 		}
 	}
-	return errors.Join(errs...)
+	return offLink, errors.Join(errs...)
 }
 
 // compile turns want into the table to install, leaving out what is off-link.
-func compile(want Routes, uplink int, onLink []netip.Prefix) (map[netip.Prefix]entry, []error) {
-	table := map[netip.Prefix]entry{}
-	var errs []error
+func compile(want Routes, uplink int, onLink []netip.Prefix) (table map[netip.Prefix]entry, offLink map[netip.Prefix]netip.Addr) {
+	table, offLink = map[netip.Prefix]entry{}, map[netip.Prefix]netip.Addr{}
 	for _, p := range want.Unreachable {
 		table[p.Masked()] = entry{}
 	}
 	for p, via := range want.Peers {
 		if !contains(onLink, via) {
-			errs = append(errs, fmt.Errorf("node %v with pods %v is not on the uplink's network: Fairway routes between nodes only where they share a network", via, p))
+			table[p.Masked()] = entry{} // not by the default route, which leads to strangers
+			offLink[p] = via
 			continue
 		}
 		table[p.Masked()] = entry{Via: via, Dev: uplink}
 	}
-	return table, errs
+	return table, offLink
 }
 
 // leftBehind returns those of updated that RouteReplace may have joined instead

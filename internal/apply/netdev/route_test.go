@@ -96,8 +96,8 @@ func TestRouterApply(t *testing.T) {
 	}
 	for _, step := range steps {
 		for _, again := range []string{"", ", again"} {
-			if err := r.Apply(t.Context(), step.want); err != nil {
-				t.Fatalf("%s%s: %v", step.name, again, err)
+			if off, err := r.Apply(t.Context(), step.want); err != nil || len(off) != 0 {
+				t.Fatalf("%s%s: %v, off link %v", step.name, again, err, off)
 			}
 			got, err := r.Read()
 			must(t, err)
@@ -112,19 +112,28 @@ func TestRouterApply(t *testing.T) {
 	}
 }
 
+// TestRouterReportsNodesThatAreNotOnLink: their pods are unreachable instead of
+// looked for by the default route.
 func TestRouterReportsNodesThatAreNotOnLink(t *testing.T) {
 	r := Router{Uplink: uplink(t)}
-	err := r.Apply(t.Context(), Routes{Peers: map[netip.Prefix]netip.Addr{
-		pfx("10.244.2.0/24"): netip.MustParseAddr("203.0.113.2"), pfx("10.244.3.0/24"): netip.MustParseAddr("192.0.2.3")}})
-	if err == nil || !strings.Contains(err.Error(), "203.0.113.2") {
-		t.Errorf("error %v, want one that names the node", err)
+	off, err := r.Apply(t.Context(), Routes{Peers: map[netip.Prefix]netip.Addr{
+		pfx("10.244.2.0/24"): netip.MustParseAddr("203.0.113.2"), pfx("10.244.3.0/24"): netip.MustParseAddr("192.0.2.3"),
+		pfx("fd00:2::/64"): netip.MustParseAddr("2001:db8:1::2"), pfx("fd00:3::/64"): netip.MustParseAddr("2001:db8::3")}})
+	want := map[netip.Prefix]netip.Addr{pfx("10.244.2.0/24"): netip.MustParseAddr("203.0.113.2"), pfx("fd00:2::/64"): netip.MustParseAddr("2001:db8:1::2")}
+	if err != nil || !reflect.DeepEqual(off, want) {
+		t.Errorf("off link %v (%v), want %v", off, err, want)
 	}
 	got, err := r.Read()
 	must(t, err)
-	if want := map[netip.Prefix]netip.Addr{pfx("10.244.3.0/24"): netip.MustParseAddr("192.0.2.3")}; !reflect.DeepEqual(got.Peers, want) {
-		t.Errorf("routes %v, want %v", got.Peers, want)
+	slices.SortFunc(got.Unreachable, netip.Prefix.Compare)
+	if want := (Routes{
+		Peers:       map[netip.Prefix]netip.Addr{pfx("10.244.3.0/24"): netip.MustParseAddr("192.0.2.3"), pfx("fd00:3::/64"): netip.MustParseAddr("2001:db8::3")},
+		Unreachable: []netip.Prefix{pfx("10.244.2.0/24"), pfx("fd00:2::/64")},
+	}); !reflect.DeepEqual(got, want) {
+		t.Errorf("routes %v, want %v", got, want)
 	}
-	must(t, r.Apply(t.Context(), Routes{}))
+	_, err = r.Apply(t.Context(), Routes{})
+	must(t, err)
 }
 
 func TestFindUplink(t *testing.T) {
