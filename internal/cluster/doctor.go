@@ -50,6 +50,7 @@ func (r Root) Examine(s *State) []Check {
 	}{
 		{"root", checkRoot},
 		{"kernel", checkKernel},
+		{"kernel options", checkKernelConfig},
 		{"btf", checkBTF},
 		{"cgroup", checkCgroup},
 		{"runc", checkRunc},
@@ -77,25 +78,6 @@ func checkRoot(*State) Check {
 		return pass("not root").or(Fail, "run it with sudo")
 	}
 	return pass("running as root")
-}
-
-// minKernel is what TCX and links of cgroup programs need.
-var minKernel = [2]int{6, 6}
-
-func checkKernel(*State) Check {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return pass("uname: %v", err).or(Fail, "")
-	}
-	release := unix.ByteSliceToString(u.Release[:])
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
-		return pass("kernel %s: version not understood", release).or(Warn, "")
-	}
-	if major < minKernel[0] || major == minKernel[0] && minor < minKernel[1] {
-		return pass("kernel %s is too old", release).or(Fail, fmt.Sprintf("use kernel %d.%d or newer (Debian 12: apt install -t bookworm-backports linux-image-amd64)", minKernel[0], minKernel[1]))
-	}
-	return pass("kernel %s", release)
 }
 
 func checkBTF(*State) Check {
@@ -260,19 +242,6 @@ func checkNAT(s *State) Check {
 			or(Warn, "sysctl net.ipv6.conf.all.forwarding=1 before \"fairway up\" (first net.ipv6.conf.LINK.accept_ra=2 for the LINK whose routes come from router advertisements)")
 	}
 	return pass("nft is there")
-}
-
-// checkIPv6: a kernel started with ipv6.disable=1 has none, in no namespace.
-// What sysctls switch off on the machine's links is of no matter to nodes.
-func checkIPv6(s *State) Check {
-	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
-		return pass("the kernel has IPv6")
-	}
-	level := Warn
-	if s != nil && s.plan.has6() {
-		level = Fail
-	}
-	return pass("the kernel has no IPv6").or(level, "boot without ipv6.disable=1, or use --ip-family ipv4")
 }
 
 // checkLeftovers looks for cgroups of clusters that have no state.
