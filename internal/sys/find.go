@@ -46,6 +46,9 @@ func FindNetns(want map[uint64]bool) ([]*Netns, error) {
 	return out, nil
 }
 
+// InNetns runs f on a thread of its own inside the namespace that ns is open on.
+func InNetns(ns *os.File, f func() error) error { return (&Netns{f: ns}).Do(f) }
+
 // Close lets go of the namespace.
 func (n *Netns) Close() error { return n.f.Close() }
 

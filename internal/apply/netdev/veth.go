@@ -8,10 +8,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairway-net/fairway/internal/sys"
 )
 
 // HostPrefix begins the name of each pod's link on the node.
@@ -97,11 +101,29 @@ func configurePod(v Veth, gatewayMAC net.HardwareAddr, ns *os.File) error {
 		return fmt.Errorf("set %s of the pod up: %w", v.Pod, err)
 	}
 	for _, ip := range v.IPs {
-		if err := configureFamily(h, link, ip, gatewayMAC); err != nil {
+		err := configureFamily(h, link, ip, gatewayMAC)
+		if ip.Is6() && errors.Is(err, unix.EACCES) {
+			if err = sys.InNetns(ns, func() error { return enableIPv6(v.Pod) }); err == nil {
+				err = configureFamily(h, link, ip, gatewayMAC)
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("configure %s of the pod with %v: %w", v.Pod, ip, err)
 		}
 	}
 	return nil
+}
+
+// enableIPv6 switches IPv6 on for a link of the thread's namespace. New links
+// and namespaces have it off where the machine's administrator said so for all
+// (net.ipv6.conf.default.disable_ipv6, net.core.devconf_inherit_init_net).
+func enableIPv6(link string) error {
+	path := "/proc/sys/net/ipv6/conf/" + link + "/disable_ipv6"
+	have, err := os.ReadFile(path)
+	if err != nil || strings.TrimSpace(string(have)) == "0" {
+		return err
+	}
+	return os.WriteFile(path, []byte("0"), 0o644)
 }
 
 // configureFamily adds the address and the default route of one family. The
@@ -138,6 +160,11 @@ func Up(v Veth, sources []netip.Addr) error {
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set veth %s up: %w", v.Host, err)
+	}
+	if slices.ContainsFunc(v.IPs, netip.Addr.Is6) {
+		if err := enableIPv6(v.Host); err != nil {
+			return fmt.Errorf("enable IPv6 on veth %s: %w", v.Host, err)
+		}
 	}
 	_, podMAC := v.MACs()
 	for _, ip := range v.IPs {

@@ -95,10 +95,14 @@ func (k *kernel) Detach(rec Record) error {
 
 func newKernel(t *testing.T) *kernel { return &kernel{t: t, pods: map[int]model.Name{}} }
 
-func newServer(t *testing.T, dir string, k *kernel, cidr string) *Server {
+func newServer(t *testing.T, dir string, k *kernel, cidrs ...string) *Server {
 	t.Helper()
+	var pods []netip.Prefix
+	for _, c := range cidrs {
+		pods = append(pods, netip.MustParsePrefix(c))
+	}
 	s, err := New(Options{
-		Dir: dir, PodCIDRs: []netip.Prefix{netip.MustParsePrefix(cidr)}, MTU: 1400, Datapath: k,
+		Dir: dir, PodCIDRs: pods, MTU: 1400, Datapath: k,
 		AwaitPolicy: func(context.Context, model.Name, string) {},
 		Log:         slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
@@ -191,6 +195,47 @@ func TestPodsReachEachOther(t *testing.T) {
 				}
 				return err
 			})
+		})
+	}
+}
+
+// TestPodsOfBothFamilies: one address of each, in the order of the node's
+// ranges, and at once; also where the administrator has IPv6 off for whatever is
+// new.
+func TestPodsOfBothFamilies(t *testing.T) {
+	needRoot(t)
+	off := func(value string) error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte(value), 0o644)
+	}
+	for _, disabled := range []string{"0", "1"} {
+		t.Run("disable_ipv6="+disabled, func(t *testing.T) {
+			if err := netdev.ApplySysctls("/proc/sys", "lo", true); err != nil {
+				t.Fatal(err)
+			}
+			if err := off(disabled); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = off("0") })
+			s := newServer(t, t.TempDir(), newKernel(t), "10.244.7.0/24", "fd00:7::/64")
+			pods := map[string]*os.File{"a": newPod(t), "b": newPod(t)}
+			ips := map[string][]netip.Addr{}
+			for _, id := range []string{"a", "b"} {
+				within(t, pods[id], func() error { return off(disabled) })
+				res, err := s.Add(t.Context(), request(cni.Add, id), pods[id])
+				if err != nil {
+					t.Fatalf("ADD %s: %v", id, err)
+				}
+				t.Cleanup(func() { _ = s.Del(request(cni.Del, id)) })
+				for _, ip := range res.IPs {
+					ips[id] = append(ips[id], netip.MustParsePrefix(ip.Address).Addr())
+				}
+				if len(ips[id]) != 2 || !ips[id][0].Is4() || !ips[id][1].Is6() || len(res.Routes) != 2 {
+					t.Fatalf("pod %s has %v and routes %v, want both families, IPv4 first", id, ips[id], res.Routes)
+				}
+			}
+			for i := range 2 {
+				listenAndDial(t, pods["a"], pods["b"], ips["a"][i], ips["b"][i])
+			}
 		})
 	}
 }
