@@ -44,7 +44,7 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	if *accessLog {
 		o.AccessLog = slog.New(slog.NewJSONHandler(env.Stdout, nil))
 	}
-	g := agent.GatewayOptions{Proxy: o, Health: *health, Log: log, Manifests: append(manifests, more...)}
+	g := agent.GatewayOptions{Namespace: env.Getenv("POD_NAMESPACE"), Proxy: o, Health: *health, Log: log, Manifests: append(manifests, more...)}
 	if len(g.Manifests) > 0 {
 		if err := agent.RunGateway(ctx, g); err != nil {
 			return cli.Hint(err, "the manifests are read again when they change, but must be right at the start")

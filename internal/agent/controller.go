@@ -44,7 +44,9 @@ func RunController(ctx context.Context, o ControllerOptions) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	source := make(chan error, 1)
-	go func() { source <- kube.Run(ctx, kube.Options{Rest: o.Rest, Kinds: kinds, Log: o.Log}, store) }()
+	go func() {
+		source <- kube.Run(ctx, kube.Options{Rest: o.Rest, Kinds: kinds, Fields: routeFields(), Log: o.Log}, store)
+	}()
 
 	ready := func() error {
 		if !store.Snapshot().Synced(kinds...) {
@@ -60,7 +62,7 @@ func RunController(ctx context.Context, o ControllerOptions) error {
 
 	lease := model.Name{Namespace: o.Namespace, Name: "fairway-controller"}
 	err = status.Lead(ctx, o.Rest, lease, o.Identity, o.Log, func(ctx context.Context) error {
-		c := &controller{o: o, writer: writer, routes: route.New(route.Params{})}
+		c := &controller{o: o, writer: writer, routes: route.New(route.Params{ConfigMaps: routeConfigMaps(o.Namespace)})}
 		w := store.Watch(kinds...)
 		defer w.Close()
 		// Resync renews Events that the API server is about to forget.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -21,6 +22,7 @@ import (
 type GatewayOptions struct {
 	Rest      *rest.Config
 	Manifests []string // files and directories to read instead of watching Rest's API server
+	Namespace string   // of the gateway, where its ConfigMap is; "": fairway-system
 	Params    route.Params
 	Proxy     proxy.Options
 	Health    string // address of /livez, /readyz, /metrics and /routes; "": none
@@ -56,9 +58,12 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		}
 	} else {
 		go func() {
-			failed <- kube.Run(watching, kube.Options{Rest: o.Rest, Kinds: route.Kinds(), Log: o.Log}, store)
+			failed <- kube.Run(watching, kube.Options{Rest: o.Rest, Kinds: route.Kinds(), Fields: routeFields(), Log: o.Log}, store)
 			cancel()
 		}()
+	}
+	if o.Params.ConfigMaps == nil {
+		o.Params.ConfigMaps = routeConfigMaps(o.Namespace)
 	}
 	planner := route.New(o.Params)
 	go func() {
@@ -83,6 +88,25 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		return <-failed
 	}
 	return nil
+}
+
+// routeFields keep what no Ingress can name out of memory: releases of Helm, which
+// are big, and what every namespace has.
+func routeFields() map[model.Kind]string {
+	return map[model.Kind]string{
+		model.KindSecret:    "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/dockerconfigjson,type!=kubernetes.io/dockercfg,type!=bootstrap.kubernetes.io/token",
+		model.KindConfigMap: "metadata.name!=kube-root-ca.crt",
+	}
+}
+
+// routeConfigMaps are where options are looked for: in the namespace of ingress-nginx,
+// and, with more weight, in ours.
+func routeConfigMaps(namespace string) []model.Name {
+	names := slices.Clone(route.DefaultConfigMaps)
+	if namespace != "" {
+		names[len(names)-1].Namespace = namespace
+	}
+	return names
 }
 
 // followManifests reads the manifests once, so that a mistake is an error, and

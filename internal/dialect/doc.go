@@ -4,6 +4,8 @@
 // them knows routes, and the package knows no dialect.
 package dialect
 
+import "slices"
+
 // Scope says how far an annotation reaches.
 type Scope string
 
@@ -21,6 +23,25 @@ const (
 	Low    Risk = "low"
 	Medium Risk = "medium"
 	High   Risk = "high"
+	// Critical is for text that ingress-nginx pastes into nginx's configuration.
+	Critical Risk = "critical"
+)
+
+// Above reports whether r is riskier than o.
+func (r Risk) Above(o Risk) bool {
+	order := []Risk{Low, Medium, High, Critical}
+	return slices.Index(order, r) > slices.Index(order, o)
+}
+
+// Effect says how far an annotation is followed.
+type Effect string
+
+// The effects.
+const (
+	Full    Effect = ""        // as where it comes from
+	Partly  Effect = "partly"  // Text says what differs
+	Silent  Effect = "silent"  // accepted; what it tunes needs no tuning here
+	Refused Effect = "refused" // rejected, with the reason
 )
 
 // Doc describes an annotation to people; documentation is generated from it.
@@ -30,6 +51,8 @@ type Doc struct {
 	Default string // as a user would write it; "": none
 	Scope   Scope
 	Risk    Risk
+	Effect  Effect
+	Group   string // heading in the documentation
 }
 
 // ValueError is an annotation's value that cannot be used.

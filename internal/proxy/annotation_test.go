@@ -42,7 +42,7 @@ func TestRedirects(t *testing.T) {
 		{[]string{"permanent-redirect", "https://new.example$request_uri"}, "http://h.example/a/../b?c=d", 301, "https://new.example/b?c=d"},
 		{[]string{"permanent-redirect", "https://new.example/x", "permanent-redirect-code", "308"}, "http://h.example/", 308, "https://new.example/x"},
 		{[]string{"temporal-redirect", "$scheme://www.$host/", "permanent-redirect", "https://other.example"}, "https://h.example/", 302, "https://www.h.example/"},
-		{[]string{"app-root", "/login"}, "http://h.example:8080/", 302, "http://h.example/login"},
+		{[]string{"app-root", "/login"}, "http://h.example:8080/", 302, "http://h.example:8080/login"},
 		{[]string{"app-root", "/login"}, "http://h.example/x", 200, ""},
 		{[]string{"app-root", "/login", "use-regex", "true"}, "http://h.example/", 302, "http://h.example/login"},
 		{[]string{"app-root", "/login", "use-regex", "true"}, "http://h.example/x", 200, ""},
@@ -290,7 +290,7 @@ func TestCanary(t *testing.T) {
 // TestGuardsThatCannotBeFollowed: an Ingress that asks for authentication must
 // not be open to everybody because we do not implement it.
 func TestGuardsThatCannotBeFollowed(t *testing.T) {
-	for _, pair := range [][]string{{"auth-url", "http://auth.example/"}, {"auth-type", "basic"}, {"whitelist-source-range", "10.0.0.0/33"}} {
+	for _, pair := range [][]string{{"auth-url", "auth.example"}, {"auth-secret", "users/x/y"}, {"whitelist-source-range", "10.0.0.0/33"}} {
 		w := newWorld(t)
 		a := w.backend("a")
 		w.set(service("a"), slice("a", addrOf(a)), annotate(ingress("i", "h.example", "/ a"), pair...), ingress("j", "other.example", "/ a"))

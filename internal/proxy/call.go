@@ -3,7 +3,6 @@ package proxy
 import (
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -243,15 +242,14 @@ func (c *call) deliver(up upstream) {
 
 // passes says whether a field of the response is for the client.
 func (c *call) passes(field *h1.Field) bool {
-	for _, name := range c.exchange.drop {
-		if h1.SameName(field.Name, name) {
-			return false
-		}
+	x := &c.exchange
+	if len(x.drop) > 0 && x.drops(field.Name) || x.listener.TLS && x.plan.Options.HSTS != "" && h1.SameName(field.Name, "Strict-Transport-Security") {
+		return false
 	}
 	if field.Known == h1.Other {
 		return !c.response.Hop(field)
 	}
-	return !c.response.Hop(field) && field.Known != h1.Server && !(field.Known == h1.AccessControl && c.exchange.ownsCORS && ownedByCORS(field.Name))
+	return !c.response.Hop(field) && (field.Known != h1.Server || x.plan.Options.ServerHeader) && !(field.Known == h1.AccessControl && x.ownsCORS && ownedByCORS(field.Name))
 }
 
 // lookAround is how long to wait before patient is asked again.
@@ -293,7 +291,7 @@ func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
 		field := &r.Fields[i]
 		switch field.Known {
 		case h1.Other:
-			if !r.Hop(field) && !underscored(field.Name) && !x.sets(field.Name) {
+			if !r.Hop(field) && (!underscored(field.Name) || x.plan.Options.Underscores) && !x.sets(field.Name) {
 				copy(field)
 			}
 		case h1.Trailer:
@@ -311,18 +309,10 @@ func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
 	if claimed {
 		add("X-Original-Forwarded-For", strings.Join(r.Values("X-Forwarded-For"), ", "))
 	}
-	scheme := x.scheme()
-	add("X-Request-Id", x.id)
-	add("X-Real-Ip", x.client)
-	add("X-Forwarded-For", x.client)
-	add("X-Forwarded-Host", x.host)
-	add("X-Forwarded-Port", strconv.Itoa(int(x.listener.Port)))
-	add("X-Forwarded-Proto", scheme)
-	add("X-Forwarded-Scheme", scheme)
-	add("X-Scheme", scheme)
-	for _, set := range [...][]route.Header{x.rule.Forward.Set, x.send} {
-		for i := range set {
-			if h := &set[i]; h.Value != "" && h1.Cleartext(h.Value) {
+	x.addForwarded(add)
+	for _, list := range [2][]route.Header{x.rule.Forward.Set, x.send} {
+		for i := range list {
+			if h := &list[i]; h.Value != "" && h1.Cleartext(h.Value) {
 				add(h.Name, h.Value)
 			}
 		}
@@ -332,11 +322,11 @@ func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
 	}
 }
 
-// sets says that the rule has a value of its own for a field.
+// sets says that the rule has a value of its own for a field, perhaps none.
 func (x *exchange) sets(name []byte) bool {
-	for _, set := range [...][]route.Header{x.rule.Forward.Set, x.send} {
-		for i := range set {
-			if h1.SameName(name, set[i].Name) {
+	for _, list := range [2][]route.Header{x.rule.Forward.Set, x.send} {
+		for i := range list {
+			if h1.SameName(name, list[i].Name) {
 				return true
 			}
 		}

@@ -73,7 +73,12 @@ func (f *front) respondHead(out []byte) []byte {
 		reason = []byte(http.StatusText(r.Status))
 	}
 	out = h1.AppendStatus(out, r.Status, reason)
-	out = h1.AppendField(out, "Server", serverName)
+	if !x.plan.Options.ServerHeader {
+		out = h1.AppendField(out, "Server", serverName)
+	}
+	if x.listener.TLS && x.plan.Options.HSTS != "" {
+		out = h1.AppendField(out, "Strict-Transport-Security", x.plan.Options.HSTS)
+	}
 	dated := false
 	for i := range r.Fields {
 		field := &r.Fields[i]

@@ -12,6 +12,7 @@ import (
 // exchange is one request and its response, as far as the proxy is concerned.
 type exchange struct {
 	server   *Server
+	plan     *route.Plan // that the exchange began with
 	listener *route.Listener
 	writer   *recorder
 	start    time.Time
@@ -32,11 +33,20 @@ type exchange struct {
 	forward string // the escaped path for a backend, if no rule rewrites it
 	rule    *route.Rule
 
-	send  []route.Header // fields for the endpoint, in the place of the client's; without a value: only not the client's
-	vhost string         // Host for the endpoint; "": that of the rule, or the client's
-	drop  []string       // fields of the endpoint's response that are not passed on
+	ownsCORS bool // the CORS headers of the response are set
 
-	ownsCORS bool      // the CORS headers of the response are set
+	// What the rule adds to the request and takes from the response.
+	send          []route.Header // for the endpoint, in the place of the client's; an empty value removes the field
+	vhost         string         // Host header for the endpoint, if not ""
+	drop          []string       // fields of the endpoint's response that do not pass
+	cookies       []string       // of the authentication service, for the response
+	cookiesAlways bool           // also for errors
+	revised       bool           // revise was called
+	paged         bool           // a page for an error was asked for
+	forwarded     forwarded
+	// What is known of the client's certificate.
+	subject, issuer, verify string
+
 	endpoint *endpoint // the last one tried; nil if none was
 	tries    int
 	err      error // why the proxy, and not a backend, answered
@@ -61,6 +71,7 @@ func (x *exchange) run(listener string) {
 	}()
 	live := s.live.Load()
 	if live.plan != nil {
+		x.plan = live.plan
 		x.listener = live.plan.Listener(listener)
 	}
 	if x.listener == nil {
@@ -77,6 +88,10 @@ func (x *exchange) route(live *live) {
 		x.fail(http.StatusMethodNotAllowed, "method "+x.method+" is not allowed")
 		return
 	}
+	o := live.plan.Options
+	if o.UseForwardedHeaders {
+		x.identify(o)
+	}
 	var err error
 	x.match.Host = route.CanonicalHost(x.host)
 	x.match.Path, x.forward, err = route.CanonicalPath(x.path)
@@ -84,42 +99,60 @@ func (x *exchange) route(live *live) {
 		x.fail(http.StatusBadRequest, "the path of the request is malformed or ambiguous")
 		return
 	}
-	host, rule := x.listener.Hosts.Match(&x.match)
-	x.rule = rule
-	if rule == nil {
-		x.notFound(host)
+	if o.Block != nil && x.blocked(o.Block) {
+		x.fail(http.StatusForbidden, "requests like yours are not allowed here")
 		return
 	}
-	x.obey(live)
+	host, rule := x.listener.Hosts.Match(&x.match)
+	x.rule = rule
+	switch {
+	case host.Client != nil && x.listener.TLS && !x.certified(host):
+	case rule == nil:
+		x.notFound(host)
+	default:
+		x.obey(live)
+	}
 }
 
-// obey does what the rule says, in the order of nginx's phases.
+// obey does what the rule says, in the order of nginx's phases: what can be said at
+// once, then who may ask, then the content.
 func (x *exchange) obey(live *live) {
 	r := x.rule
-	if r.Limits != nil && r.Redirect == nil {
-		done, ok := x.limited(r.Limits)
-		if !ok {
-			x.fail(http.StatusServiceUnavailable, "you ask more often than is allowed here")
+	switch {
+	case r.MaxBody > 0 && x.length > r.MaxBody:
+		x.tooLarge()
+	case r.CORS != nil && x.cors(r.CORS):
+		// The preflight request is answered.
+	case r.Redirect != nil && !r.Redirect.AfterTLS:
+		x.follow(r.Redirect)
+	case x.scheme() == "http" && r.Redirects(&x.match, x.listener.Certs, live.plan.Options):
+		x.redirectToTLS(live.plan)
+	case r.Respond != nil:
+		x.respond(r.Respond)
+	default:
+		x.admit(live)
+	}
+}
+
+// admit lets in whom the rule lets in.
+func (x *exchange) admit(live *live) {
+	r := x.rule
+	if r.Limits != nil {
+		done, status := x.limited(r.Limits)
+		if status != 0 {
+			x.fail(status, "you ask more often than is allowed here")
 			return
 		}
 		defer done()
 	}
-	switch {
-	case r.Redirect != nil:
-		x.redirect(r.Redirect.URL(x.scheme(), x.hostName(), x.requestURI()), r.Redirect.Status)
-	case !x.listener.TLS && r.Redirects(&x.match, x.listener.Certs):
-		x.redirectToTLS(live.plan)
-	case r.CORS != nil && x.cors(r.CORS):
-		// The preflight request is answered.
-	case r.Access != nil && !x.allowed(r.Access):
-		x.fail(http.StatusForbidden, "requests from your address are not allowed here")
-	case r.MaxBody > 0 && x.length > r.MaxBody:
-		x.tooLarge()
-	case r.Respond != nil:
-		x.fail(r.Respond.Status, r.Respond.Text)
-	default:
-		x.proxy(live)
+	if (r.Access != nil || r.Auth != nil || r.Password != nil) && !x.welcome(r) {
+		return
 	}
+	if r.Redirect != nil {
+		x.follow(r.Redirect)
+		return
+	}
+	x.forwardTo(live)
 }
 
 // recorder notes what was answered.
@@ -149,6 +182,9 @@ func (r *recorder) Write(b []byte) (int, error) {
 }
 
 func (x *exchange) scheme() string {
+	if x.forwarded.scheme != "" {
+		return x.forwarded.scheme
+	}
 	if x.listener.TLS {
 		return "https"
 	}

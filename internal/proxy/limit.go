@@ -53,9 +53,9 @@ func (l *limiters) of(ingress model.Name) *limiter {
 	return lim
 }
 
-// enter counts a request of addr. If no limit is exceeded it returns true, and
-// leave must be called at the end of the request.
-func (l *limiter) enter(addr netip.Addr, limits *route.Limits, now time.Time) bool {
+// enter counts a request of addr. If no limit is exceeded it returns 0, and leave
+// must be called at the end of the request; else it returns the status to answer with.
+func (l *limiter) enter(addr netip.Addr, limits *route.Limits, now time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.clients[addr]
@@ -67,18 +67,18 @@ func (l *limiter) enter(addr netip.Addr, limits *route.Limits, now time.Time) bo
 		l.clients[addr] = c
 	}
 	if limits.Connections > 0 && c.active >= limits.Connections {
-		return false
+		return limits.ConnectionStatus
 	}
 	for i, r := range limits.Rates {
 		b := &c.buckets[i]
 		level := max(0, b.level-r.PerSecond*now.Sub(b.last).Seconds())
 		if level > float64(r.Burst) {
-			return false // what is refused does not count, so that the client gets in at the rate
+			return limits.RateStatus // what is refused does not count, so that the client gets in at the rate
 		}
 		b.level, b.last = level+1, now
 	}
 	c.active++
-	return true
+	return 0
 }
 
 func (l *limiter) leave(addr netip.Addr) {
@@ -128,16 +128,16 @@ func (l *limiters) keep(served func(model.Name) bool) {
 	}
 }
 
-// limited applies the rule's limits. It returns false, having answered, if the
-// client exceeds one; done is to be called at the end of the request.
-func (x *exchange) limited(limits *route.Limits) (done func(), ok bool) {
+// limited applies the rule's limits. status is not 0 if the client exceeds one; else
+// done is to be called at the end of the request.
+func (x *exchange) limited(limits *route.Limits) (done func(), status int) {
 	addr := x.remote
 	if !addr.IsValid() || limits.Exempts(addr) {
-		return func() {}, true
+		return func() {}, 0
 	}
 	l := x.server.limiters.of(x.rule.Source.Ref.Name)
-	if !l.enter(addr, limits, time.Now()) {
-		return nil, false
+	if status := l.enter(addr, limits, time.Now()); status != 0 {
+		return nil, status
 	}
-	return func() { l.leave(addr) }, true
+	return func() { l.leave(addr) }, 0
 }

@@ -13,14 +13,14 @@ import (
 // TestLeakyBucket: a burst is taken at once, then the rate holds; what was
 // refused does not count.
 func TestLeakyBucket(t *testing.T) {
-	limits := &route.Limits{Rates: []route.Rate{{PerSecond: 2, Burst: 4}}}
+	limits := &route.Limits{RateStatus: 503, Rates: []route.Rate{{PerSecond: 2, Burst: 4}}}
 	l := newLimiters().of(named("i"))
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	start := time.Unix(0, 0)
 	passed := func(addr netip.Addr, n int, at time.Duration) int {
 		count := 0
 		for range n {
-			if l.enter(addr, limits, start.Add(at)) {
+			if l.enter(addr, limits, start.Add(at)) == 0 {
 				l.leave(addr)
 				count++
 			}
@@ -39,7 +39,7 @@ func TestLeakyBucket(t *testing.T) {
 }
 
 func TestLimiterForgets(t *testing.T) {
-	limits := &route.Limits{Rates: []route.Rate{{PerSecond: 1, Burst: 0}}}
+	limits := &route.Limits{RateStatus: 503, Rates: []route.Rate{{PerSecond: 1, Burst: 0}}}
 	l := newLimiters().of(named("i"))
 	addr := netip.MustParseAddr("10.0.0.0")
 	for range maxClients + 1000 {

@@ -13,6 +13,53 @@ func (x *exchange) allowed(a *route.Access) bool {
 	return x.remote.IsValid() && a.Allows(x.remote)
 }
 
+// welcome says whether the rule lets the client in; if not, it has been answered.
+func (x *exchange) welcome(r *route.Rule) bool {
+	var guards [3]func(*route.Rule) (bool, func())
+	n := 0
+	if r.Access != nil {
+		guards[n] = x.fromHere
+		n++
+	}
+	if r.Password != nil {
+		guards[n] = x.named
+		n++
+	}
+	if r.Auth != nil {
+		guards[n] = x.approved
+		n++
+	}
+	var answer func()
+	for _, guard := range guards[:n] {
+		ok, deny := guard(r)
+		if ok == r.Any { // one is enough, or one is too many
+			if !ok {
+				deny()
+			}
+			return ok
+		}
+		if !ok {
+			answer = deny // the last one: who can say who he is gets to know how
+		}
+	}
+	if r.Any {
+		answer()
+		return false
+	}
+	return true
+}
+
+func (x *exchange) fromHere(r *route.Rule) (bool, func()) {
+	return x.allowed(r.Access), func() { x.fail(http.StatusForbidden, "requests from your address are not allowed here") }
+}
+
+func (x *exchange) named(r *route.Rule) (bool, func()) {
+	ok, challenge := x.identified(r.Password)
+	return ok, func() { x.unauthorized(challenge) }
+}
+
+func (x *exchange) approved(r *route.Rule) (bool, func()) { return x.permitted(r.Auth) }
+
 // corsHeaders are ours where a rule has CORS; a backend's are replaced.
 var corsHeaders = [...]string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Allow-Methods",
 	"Access-Control-Allow-Headers", "Access-Control-Expose-Headers", "Access-Control-Max-Age"}

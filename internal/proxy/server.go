@@ -46,6 +46,10 @@ type Server struct {
 	live     atomic.Pointer[live]
 	metrics  *metrics
 	limiters *limiters
+	asker    *asker
+	known    known
+	digests  digests
+	copies   atomic.Int64     // of requests, under way to mirrors
 	cert     *tls.Certificate // for names that no Ingress has a certificate for
 
 	draining atomic.Bool
@@ -78,7 +82,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{}, layer4: map[layer4Key]*layer4{},
+	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{}, layer4: map[layer4Key]*layer4{},
 		streams: map[string]*h2.Options{}, upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
 	s.live.Store(&live{})
 	return s, nil

@@ -135,7 +135,12 @@ func (c *stream) open() error {
 	}
 	return c.h2.Head(c.shutUp, func(e *h2.Encoder) {
 		e.Status(r.Status)
-		e.Field("server", serverName)
+		if !x.plan.Options.ServerHeader {
+			e.Field("server", serverName)
+		}
+		if x.listener.TLS && x.plan.Options.HSTS != "" {
+			e.Field("strict-transport-security", x.plan.Options.HSTS)
+		}
 		dated := false
 		for i := range r.Fields {
 			if field := &r.Fields[i]; c.passes(field) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/fairway-net/fairway/internal/dialect"
 	"github.com/fairway-net/fairway/internal/model"
@@ -18,15 +19,40 @@ const Prefix = "nginx.ingress.kubernetes.io/"
 // Annotation is one row of the table.
 type Annotation struct {
 	dialect.Doc
-	set func(s *Settings, value string) error
+	set func(s *Settings, value string) error // nil for snippets: see directiveOf
 }
 
-// Annotations returns the table of what is understood, in the order of the
-// keys. Its rows are declared in the files of their groups.
-func Annotations() []Annotation {
-	all := slices.Concat(rewriteTable(), proxyTable(), accessTable(), corsTable(), affinityTable(), canaryTable(), limitTable(), silentTable())
+// Annotations returns the table of all annotations of ingress-nginx, in the order
+// of the keys. Its rows are declared in the files of their groups. It must not be changed.
+func Annotations() []Annotation { return table() }
+
+var table = sync.OnceValue(func() []Annotation {
+	var all []Annotation
+	for _, g := range []struct {
+		name string
+		rows []Annotation
+	}{
+		{"Redirects and rewriting", rewriteTable()}, {"Pods", proxyTable()}, {"Choice of the pod", slices.Concat(balanceTable(), affinityTable())},
+		{"Addresses", accessTable()}, {"External authentication", authTable()}, {"Passwords", basicTable()}, {"Client certificates", clientCertTable()},
+		{"CORS", corsTable()}, {"Canary", canaryTable()}, {"Limits", limitTable()}, {"Responses, errors, mirrors", responseTable()},
+		{"Snippets", snippetTable()}, {"No effect needed", silentTable()}, {"Refused", refusedTable()},
+	} {
+		for _, a := range g.rows {
+			a.Group = g.name
+			all = append(all, a)
+		}
+	}
 	slices.SortFunc(all, func(a, b Annotation) int { return cmp.Compare(a.Key, b.Key) })
 	return all
+})
+
+// lookUp returns the row of a key, or nil.
+func lookUp(key string) *Annotation {
+	i, ok := slices.BinarySearchFunc(table(), key, func(a Annotation, k string) int { return cmp.Compare(a.Key, k) })
+	if !ok {
+		return nil
+	}
+	return &table()[i]
 }
 
 // set stores what parse makes of value, or leaves dst as it is.
@@ -40,36 +66,94 @@ func set[T any](dst *T, value string, parse func(string) (T, error)) error {
 
 // Parse reads the annotations of the object ref. What cannot be used is
 // rejected and leaves its default; annotations of other prefixes are not looked at.
-func Parse(ref model.Ref, annotations map[string]string) (Settings, []model.Rejected) {
-	s := Defaults()
+func Parse(ref model.Ref, annotations map[string]string, o *Options) (Settings, []model.Rejected) {
+	s := o.Base.clone()
 	var rejected []model.Rejected
-	var table []Annotation
 	for _, key := range slices.Sorted(maps.Keys(annotations)) { // of two names for one thing the later wins
 		name, ours := strings.CutPrefix(key, Prefix)
 		if !ours {
 			continue
 		}
-		if table == nil {
-			table = Annotations()
-		}
-		i, known := slices.BinarySearchFunc(table, name, func(a Annotation, k string) int { return cmp.Compare(a.Key, k) })
-		var r *model.Rejected
-		if !known {
-			r = unknown(ref, key, name, table)
-		} else if err := table[i].set(&s, annotations[key]); err != nil {
-			r = invalid(ref, key, err)
-		}
-		if r == nil {
+		row := lookUp(name)
+		if row == nil {
+			rejected = append(rejected, unknown(ref, key, name))
 			continue
 		}
-		if r.Reason != "AnnotationUnknown" && guards(name) {
-			s.Unguarded = name
-			r.Fix += "; until then requests get 503, for without it everybody could come in"
+		for _, r := range row.apply(&s, annotations[key], o) {
+			r.Ref, r.Field = ref, Field(key)
+			if guards(name) || row.set == nil && guarded(annotations[key]) {
+				s.Unguarded = name
+				r.Fix += "; until then requests get 503, for without it everybody could come in"
+			}
+			rejected = append(rejected, r)
 		}
-		rejected = append(rejected, *r)
 	}
 	slices.SortFunc(rejected, model.Rejected.Compare)
 	return s, rejected
+}
+
+// apply reads one annotation. Ref and Field of what it rejects are still empty.
+func (a *Annotation) apply(s *Settings, value string, o *Options) []model.Rejected {
+	switch {
+	case a.set == nil:
+		return a.applySnippet(s, value, o)
+	case a.Risk.Above(o.Risk):
+		return []model.Rejected{{Reason: "AnnotationRisk", Message: fmt.Sprintf("the risk of %s is %s, and no more than %s is accepted here", a.Key, a.Risk, o.Risk),
+			Fix: "remove it, or ask for the option annotations-risk-level to be raised"}}
+	}
+	err := a.set(s, value)
+	if err == nil {
+		return nil
+	}
+	r := model.Rejected{Reason: "AnnotationInvalid", Message: err.Error()}
+	if a.Effect == dialect.Refused {
+		r.Reason = "AnnotationUnsupported"
+	}
+	if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
+		r.Message, r.Fix = v.Problem, v.Fix
+	}
+	return []model.Rejected{r}
+}
+
+// applySnippet reads a snippet statement by statement, and quotes those that it refuses.
+func (a *Annotation) applySnippet(s *Settings, value string, o *Options) (rejected []model.Rejected) {
+	for _, d := range parseDirectives(value) {
+		err := error(&dialect.ValueError{Problem: "snippets are off", Fix: instead(d)})
+		if o.AllowSnippets {
+			err = directiveOf(a.Key)(s, d)
+		}
+		if err == nil {
+			continue
+		}
+		r := model.Rejected{Reason: "SnippetRefused", Message: fmt.Sprintf("line %d, %q: %v", d.line, clip(d.text), err)}
+		if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
+			r.Message, r.Fix = fmt.Sprintf("line %d, %q: %s", d.line, clip(d.text), v.Problem), v.Fix
+		}
+		rejected = append(rejected, r)
+	}
+	return rejected
+}
+
+func clip(s string) string {
+	if len(s) > 120 {
+		return strings.ToValidUTF8(s[:120], "") + "…"
+	}
+	return s
+}
+
+// instead names what does the same without a snippet.
+func instead(d directive) string {
+	by := map[string]string{
+		"more_set_headers": "custom-headers", "add_header": "custom-headers or enable-cors", "proxy_read_timeout": "proxy-read-timeout",
+		"proxy_send_timeout": "proxy-send-timeout", "proxy_connect_timeout": "proxy-connect-timeout", "client_max_body_size": "proxy-body-size",
+		"allow": "allowlist-source-range", "deny": "denylist-source-range", "return": "permanent-redirect", "rewrite": "rewrite-target",
+		"satisfy": "satisfy", "proxy_next_upstream": "proxy-next-upstream", "proxy_cookie_path": "proxy-cookie-path", "proxy_cookie_domain": "proxy-cookie-domain",
+		"proxy_redirect": "proxy-redirect-from", "limit_rate": "limit-rate", "error_page": "custom-http-errors", "auth_request": "auth-url", "auth_basic": "auth-type",
+	}[d.name]
+	if by == "" {
+		return "remove it, or ask for the option allow-snippet-annotations"
+	}
+	return "the annotation " + by + " does it"
 }
 
 // Field is the path of an annotation in its object.
@@ -80,29 +164,20 @@ func Field(key string) string { return fmt.Sprintf("metadata.annotations[%s]", k
 // location's restrictions cannot be read.
 func guards(name string) bool {
 	return strings.HasSuffix(name, "-source-range") || name == "satisfy" ||
-		slices.Contains([]string{"auth-url", "auth-type", "auth-secret", "auth-tls-secret", "auth-tls-match-cn", "auth-tls-verify-client", "enable-global-auth"}, name)
+		slices.Contains([]string{"auth-url", "auth-method", "auth-response-headers", "auth-type", "auth-secret", "auth-secret-type", "auth-tls-secret", "auth-tls-match-cn", "auth-tls-verify-client", "enable-global-auth"}, name)
 }
 
-func invalid(ref model.Ref, key string, err error) *model.Rejected {
-	r := &model.Rejected{Ref: ref, Field: Field(key), Reason: "AnnotationInvalid", Message: err.Error()}
-	if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
-		r.Message, r.Fix = v.Problem, v.Fix
-	}
-	return r
+// guarded says that a snippet has a directive that keeps clients out.
+func guarded(snippet string) bool {
+	return slices.ContainsFunc(parseDirectives(snippet), func(d directive) bool {
+		return d.name == "deny" || strings.HasPrefix(d.name, "auth_") || strings.HasPrefix(d.name, "access_by_lua") || strings.HasPrefix(d.name, "ssl_verify")
+	})
 }
 
-func unknown(ref model.Ref, key, name string, table []Annotation) *model.Rejected {
-	r := &model.Rejected{Ref: ref, Field: Field(key)}
-	if slices.Contains(unsupported(), name) {
-		r.Reason = "AnnotationUnsupported"
-		r.Message = fmt.Sprintf("ingress-nginx knows %s, Fairway does not implement it", name)
-		r.Fix = "remove it if the Ingress is to be served without"
-		return r
-	}
-	r.Reason = "AnnotationUnknown"
-	r.Message = fmt.Sprintf("ingress-nginx has no annotation %s", name)
-	names := unsupported()
-	for _, a := range table {
+func unknown(ref model.Ref, key, name string) model.Rejected {
+	r := model.Rejected{Ref: ref, Field: Field(key), Reason: "AnnotationUnknown", Message: fmt.Sprintf("ingress-nginx has no annotation %s", name)}
+	names := make([]string, 0, len(table()))
+	for _, a := range table() {
 		names = append(names, a.Key)
 	}
 	if near, ok := dialect.Nearest(name, names); ok {

@@ -2,8 +2,8 @@ package nginx
 
 import (
 	"net/netip"
+	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +44,7 @@ func TestParse(t *testing.T) {
 		{"proxy-body-size", "1G", func(s *Settings) { s.BodySize = 1 << 30 }},
 		{"proxy-body-size", "10", func(s *Settings) { s.BodySize = 10 }},
 		{"proxy-buffering", "on", func(*Settings) {}},
-		{"upstream-vhost", "in.example:8080", func(s *Settings) { s.UpstreamHost = "in.example:8080" }},
+		{"upstream-vhost", "in.example:8080", func(s *Settings) { s.UpstreamHost = dialect.Text("in.example:8080") }},
 		{"whitelist-source-range", "10.1.2.3/8,2001:db8::1", func(s *Settings) {
 			s.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}
 		}},
@@ -57,11 +57,28 @@ func TestParse(t *testing.T) {
 		{"session-cookie-samesite", "lax", func(s *Settings) { s.Affinity.SameSite = "Lax" }},
 		{"limit-rps", "10", func(s *Settings) { s.Limits.PerSecond = 10 }},
 		{"limit-allowlist", "10.0.0.0/8", func(s *Settings) { s.Limits.Exempt = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }},
+		{"proxy-ssl-protocols", "TLSv1.2 TLSv1.3", func(s *Settings) { s.BackendTLS.Min, s.BackendTLS.Max = 0x303, 0x304 }},
+		{"auth-cache-duration", "200 202 10m, 401 5s", func(s *Settings) {
+			s.Auth.CacheTimes = []CacheTime{{[]int{200, 202}, 10 * time.Minute}, {[]int{401}, 5 * time.Second}}
+		}},
+		{"proxy-next-upstream", "error http_502 non_idempotent", func(s *Settings) {
+			s.NextUpstream = NextUpstream{Error: true, NonIdempotent: true, Statuses: []int{502}}
+		}},
+		{"upstream-hash-by", "${request_uri}-$http_x_user", func(s *Settings) {
+			s.Balance.HashBy = dialect.Template{{Var: dialect.RequestURI}, {Text: "-"}, {Var: "http_x_user"}}
+		}},
+		{"custom-http-errors", "503, 404", func(s *Settings) { s.Errors.Codes = []int{404, 503} }},
+		{"proxy-cookie-path", "/a /b", func(s *Settings) { s.Response.CookiePath = Replace{"/a", "/b"} }},
+		{"proxy-cookie-domain", "off", func(*Settings) {}},
+		{"limit-rate", "10", func(s *Settings) { s.Limits.Rate = 10 << 10 }},
+		{"mirror-request-body", "off", func(s *Settings) { s.Mirror.NoBody = true }},
+		{"satisfy", "any", func(s *Settings) { s.SatisfyAny = true }},
+		{"enable-modsecurity", "false", func(*Settings) {}},
 		{"affinity", "cookie", func(s *Settings) { s.Affinity.Enabled = true }},
 	} {
 		want := Defaults()
 		c.want(&want)
-		got, rejected := Parse(ref, map[string]string{Prefix + c.key: c.value, "other.example/key": "x"})
+		got, rejected := Parse(ref, map[string]string{Prefix + c.key: c.value, "other.example/key": "x"}, NewOptions())
 		if !reflect.DeepEqual(got, want) || rejected != nil {
 			t.Errorf("%s: %s = %+v, %v, want %+v", c.key, c.value, got, rejected, want)
 		}
@@ -74,9 +91,9 @@ func TestParseRejects(t *testing.T) {
 		{"rewrite-target", "/$uri", "AnnotationInvalid", "variable other than $1 to $9"},
 		{"rewrite-target", "/a;b", "AnnotationInvalid", `the character ';'`},
 		{"rewrite-target", "https://example.com/", "AnnotationInvalid", "is a URL"},
-		{"backend-protocol", "FCGI", "AnnotationInvalid", "write HTTP, HTTPS, GRPC or GRPCS"},
+		{"backend-protocol", "FCGI", "AnnotationInvalid", "write HTTP, HTTPS, AUTO_HTTP, GRPC or GRPCS"},
 		{"permanent-redirect", "new.example", "AnnotationInvalid", "begin it with https://"},
-		{"permanent-redirect", "https://x/$args", "AnnotationInvalid", "variable $args"},
+		{"permanent-redirect", "https://x/$hostname", "AnnotationInvalid", "variable $hostname"},
 		{"permanent-redirect", "https://x/;return 200", "AnnotationInvalid", "the character ';'"},
 		{"permanent-redirect-code", "200", "AnnotationInvalid", "not the status of a redirect"},
 		{"proxy-read-timeout", "1m", "AnnotationInvalid", "not a number of seconds"},
@@ -93,9 +110,24 @@ func TestParseRejects(t *testing.T) {
 		{"affinity", "ip", "AnnotationInvalid", `write "cookie"`},
 		{"rewrite-taget", "/", "AnnotationUnknown", "did you mean nginx.ingress.kubernetes.io/rewrite-target?"},
 		{"zebra", "/", "AnnotationUnknown", "remove it"},
-		{"configuration-snippet", "deny all;", "AnnotationUnsupported", "does not implement it"},
+		{"configuration-snippet", "deny all;", "SnippetRefused", `line 1, "deny all;": snippets are off`},
+		{"enable-modsecurity", "true", "AnnotationUnsupported", "no ModSecurity"},
+		{"auth-url", "auth.example", "AnnotationInvalid", "is no URL"},
+		{"auth-tls-verify-client", "maybe", "AnnotationInvalid", "optional_no_ca"},
+		{"auth-tls-match-cn", "alice", "AnnotationInvalid", "does not begin with CN="},
+		{"auth-realm", "a\"b", "AnnotationInvalid", "holds a quote"},
+		{"auth-secret", "a/b/c", "AnnotationInvalid", "is not the name of an object"},
+		{"auth-cache-duration", "200 x", "AnnotationInvalid", "a list of statuses and a time"},
+		{"proxy-ssl-ciphers", "nonsense", "AnnotationInvalid", "has no suite"},
+		{"proxy-ssl-protocols", "SSLv3", "AnnotationInvalid", "has no version"},
+		{"proxy-next-upstream", "error http_418", "AnnotationInvalid", `"http_418" is not known`},
+		{"custom-http-errors", "404,200", "AnnotationInvalid", `"200" is not the status of an error`},
+		{"proxy-cookie-path", "/a", "AnnotationInvalid", "is not two words"},
+		{"upstream-hash-by", "$nonsense", "AnnotationInvalid", "the variable $nonsense"},
+		{"load-balance", "least_conn", "AnnotationInvalid", `write "round_robin" or "ewma"`},
+		{"default-backend", "ns/name", "AnnotationInvalid", "names a namespace"},
 	} {
-		got, rejected := Parse(ref, map[string]string{Prefix + c.key: c.value})
+		got, rejected := Parse(ref, map[string]string{Prefix + c.key: c.value}, NewOptions())
 		got.Unguarded = ""
 		if !reflect.DeepEqual(got, Defaults()) {
 			t.Errorf("%s: %s changed a setting: %+v", c.key, c.value, got)
@@ -113,25 +145,128 @@ func TestTableIsSortedAndComplete(t *testing.T) {
 		if i > 0 && table[i-1].Key >= a.Key {
 			t.Errorf("%s is out of order", a.Key)
 		}
-		if a.Text == "" || a.Scope == "" || a.Risk == "" || a.set == nil {
+		if a.Text == "" || a.Scope == "" || a.Risk == "" || a.set == nil && a.Risk != dialect.Critical {
 			t.Errorf("%s is not fully declared", a.Key)
-		}
-		if slices.Contains(unsupported(), a.Key) {
-			t.Errorf("%s is both supported and not", a.Key)
 		}
 	}
 }
 
 // TestUnguarded: what was to keep somebody out must not just be left out.
 func TestUnguarded(t *testing.T) {
-	for key, want := range map[string]string{
-		"auth-url": "auth-url", "auth-type": "auth-type", "auth-tls-secret": "auth-tls-secret",
-		"allowlist-source-range": "allowlist-source-range", // with an invalid value
-		"limit-rps":              "", "ssl-redirect": "", "auth-uri": "",
+	for annotation, want := range map[string]string{
+		"auth-url x": "auth-url", "auth-type x": "auth-type", "auth-tls-secret X": "auth-tls-secret",
+		"allowlist-source-range x": "allowlist-source-range", "configuration-snippet deny all;": "configuration-snippet",
+		"limit-rps x": "", "ssl-redirect x": "", "auth-uri x": "", "configuration-snippet add_header a b;": "",
 	} {
-		s, rejected := Parse(ref, map[string]string{Prefix + key: "x"})
+		key, value, _ := strings.Cut(annotation, " ")
+		s, rejected := Parse(ref, map[string]string{Prefix + key: value}, NewOptions())
 		if s.Unguarded != want || len(rejected) != 1 || strings.Contains(rejected[0].Fix, "503") != (want != "") {
 			t.Errorf("%s: unguarded %q, want %q; %v", key, s.Unguarded, want, rejected)
 		}
 	}
+}
+
+// TestUpstreamsTable: every annotation of ingress-nginx v1.15's page "Annotations
+// Scope and Risk" is declared, with that page's risk.
+func TestUpstreamsTable(t *testing.T) {
+	b, err := os.ReadFile("testdata/risk.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		key, risk, _ := strings.Cut(strings.TrimSpace(line), " ")
+		row := lookUp(key)
+		if n++; row == nil {
+			t.Errorf("%s is not declared", key)
+		} else if string(row.Risk) != risk {
+			t.Errorf("%s has risk %s, upstream says %s", key, row.Risk, risk)
+		}
+	}
+	if n != 136 {
+		t.Errorf("%d annotations, want 136", n)
+	}
+}
+
+func TestSnippet(t *testing.T) {
+	o := NewOptions()
+	o.AllowSnippets = true
+	s, rejected := Parse(ref, map[string]string{Prefix + "configuration-snippet": `
+# a comment; with { signs
+more_set_headers "X-A: b $request_id" 'X-C: d; e';
+proxy_set_header X-User $http_x_user;
+proxy_read_timeout 300s;
+if ($host = "x") { return 403; deny all; }
+rewrite_by_lua_block {
+  ngx.say("}")
+}
+deny 192.0.2.0/24;
+add_header Content-Length 5;
+return 404 "no ${host}";`}, o)
+	if len(s.Response.Set) != 2 || s.Response.Set[0].Value.String() != "b $request_id" || s.Response.Set[1].Value.String() != "d; e" {
+		t.Errorf("headers %v", s.Response.Set)
+	}
+	if len(s.SetHeader) != 1 || s.SetHeader[0].Name != "X-User" || s.ReadTimeout != 5*time.Minute || len(s.Deny) != 1 {
+		t.Errorf("%+v", s)
+	}
+	if s.Return.Status != 404 || s.Return.Text.String() != "no $host" {
+		t.Errorf("return %+v", s.Return)
+	}
+	var lines []string
+	for _, r := range rejected {
+		lines = append(lines, r.Message)
+	}
+	for _, want := range []string{"line 6, \"if ($host = \\\"x\\\") { return 403; deny all; }\"", "line 7, \"rewrite_by_lua_block {", "line 11, \"add_header Content-Length 5;\": the header Content-Length cannot be set"} {
+		if !strings.Contains(strings.Join(lines, "\n"), want) {
+			t.Errorf("no line %s in:\n%s", want, strings.Join(lines, "\n"))
+		}
+	}
+	if len(rejected) != 3 {
+		t.Errorf("%d lines are refused:\n%s", len(rejected), strings.Join(lines, "\n"))
+	}
+}
+
+func TestOptions(t *testing.T) {
+	old, ours := model.Ref{Kind: model.KindConfigMap, Name: model.Name{Namespace: "ingress-nginx", Name: "c"}}, model.Ref{Kind: model.KindConfigMap, Name: model.Name{Namespace: "f", Name: "c"}}
+	o, rejected := ParseOptions([]model.Ref{old, ours}, []map[string]string{
+		{"proxy-body-size": "8m", "ssl-redirect": "false", "use-http2": "true", "hsts-max-age": "10", "server-tokn": "x", "limit-req-status-code": "429"},
+		{"proxy-body-size": "2m", "proxy-read-timeout": "soon", "global-auth-url": "http://auth.example/"},
+	})
+	if o.Base.BodySize != 2<<20 || o.Base.SSLRedirect || o.HSTSAge != "10" || o.RateStatus != 429 || o.Base.ReadTimeout != time.Minute || o.GlobalAuth.URL == nil {
+		t.Errorf("%+v", o)
+	}
+	if len(rejected) != 2 || rejected[0].Reason != "OptionUnknown" || !strings.Contains(rejected[0].Fix, "server-tokens") || rejected[1].Reason != "OptionInvalid" || rejected[1].Ref != ours {
+		t.Errorf("rejected %v", rejected)
+	}
+}
+
+// FuzzParse: no annotation, whatever its value, makes Parse fail; a rejection
+// names its field, and text that came through holds nothing that ends a header.
+func FuzzParse(f *testing.F) {
+	for _, a := range Annotations() {
+		for _, v := range []string{a.Default, "true", "x", "$request_uri", "/a$1", "200 5m", "https://a.example/$host?x=${args}", "a b", "10.0.0.0/8"} {
+			f.Add(a.Key, v)
+		}
+	}
+	f.Add("configuration-snippet", "more_set_headers \"A: $host\";\nif (x) { y {} }\n'")
+	o := NewOptions()
+	o.AllowSnippets = true
+	f.Fuzz(func(t *testing.T, key, value string) {
+		s, rejected := Parse(ref, map[string]string{Prefix + key: value}, o)
+		for _, r := range rejected {
+			if r.Field != Field(Prefix+key) || r.Reason == "" || r.Message == "" || r.Fix == "" {
+				t.Fatalf("%q: %q: rejected without saying all: %+v", key, value, r)
+			}
+		}
+		texts := []string{s.CORS.Methods, s.CORS.Headers, s.CORS.Expose, s.Affinity.Cookie, s.Affinity.Path, s.Affinity.Domain, s.ForwardedPrefix, s.Basic.Realm, s.RewriteTarget,
+			s.AppRoot, s.Redirect.String(), s.Auth.SignIn.String(), s.UpstreamHost.String(), s.Mirror.Host, s.ClientCert.ErrorPage}
+		for _, h := range append(s.Response.Set, s.SetHeader...) {
+			texts = append(texts, h.Name, h.Value.String())
+		}
+		for _, text := range texts {
+			if strings.ContainsAny(text, "\r\n\x00") {
+				t.Fatalf("%q: %q came through as %q", key, value, text)
+			}
+		}
+	})
 }

@@ -12,11 +12,25 @@ func affinityTable() []Annotation {
 		{dialect.Doc{Key: "affinity", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "cookie: requests with the cookie of an earlier response go to the same pod, as long as it is ready"},
 			func(s *Settings, v string) error { return set(&s.Affinity.Enabled, v, parseAffinity) }},
+		{dialect.Doc{Key: "affinity-canary-behavior", Default: "sticky", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "sticky: a client that the canary (or not the canary) has served stays there; legacy: every request is decided anew"},
+			func(s *Settings, v string) error { return set(&s.Affinity.LegacyCanary, v, choice("sticky", "legacy")) }},
+		{dialect.Doc{Key: "affinity-mode", Default: "balanced", Scope: dialect.Location, Risk: dialect.Medium,
+			Text: "balanced: new pods take over some of the clients; persistent: clients stay while their pod is ready"},
+			func(s *Settings, v string) error {
+				return set(&s.Affinity.Persistent, v, choice("balanced", "persistent"))
+			}},
+		{dialect.Doc{Key: "session-cookie-change-on-failure", Default: "false", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "After a failure of the cookie's pod: give the client another cookie, that of the pod that answered"},
+			func(s *Settings, v string) error { return set(&s.Affinity.ChangeOnFailure, v, parseBool) }},
+		{dialect.Doc{Key: "session-cookie-conditional-samesite-none", Default: "false", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "Leave SameSite=None out for browsers that misunderstand it"},
+			func(s *Settings, v string) error { return set(&s.Affinity.Conditional, v, parseBool) }},
 		{dialect.Doc{Key: "session-cookie-domain", Scope: dialect.Location, Risk: dialect.Medium, Text: "Domain of the cookie"},
 			func(s *Settings, v string) error { return set(&s.Affinity.Domain, v, parseHost) }},
 		{dialect.Doc{Key: "session-cookie-expires", Scope: dialect.Location, Risk: dialect.Medium,
-			Text: "As session-cookie-max-age; the cookie has Max-Age in any case"},
-			func(s *Settings, v string) error { return set(&s.Affinity.MaxAge, v, parseCount) }},
+			Text: "Expires of the cookie, in seconds from the response"},
+			func(s *Settings, v string) error { return set(&s.Affinity.Expires, v, parseCount) }},
 		{dialect.Doc{Key: "session-cookie-max-age", Scope: dialect.Location, Risk: dialect.Medium,
 			Text: "Max-Age of the cookie, in seconds; without it the cookie ends with the browser's session"},
 			func(s *Settings, v string) error { return set(&s.Affinity.MaxAge, v, parseCount) }},
@@ -30,6 +44,25 @@ func affinityTable() []Annotation {
 		{dialect.Doc{Key: "session-cookie-secure", Default: "for requests over TLS", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "Whether the cookie has Secure"},
 			func(s *Settings, v string) error { return set(&s.Affinity.Secure, v, parseBoolPointer) }},
+	}
+}
+
+func balanceTable() []Annotation {
+	return []Annotation{
+		{dialect.Doc{Key: "load-balance", Default: "round_robin", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "round_robin, or ewma: the pod with the lower load and response time of two"},
+			func(s *Settings, v string) error { return set(&s.Balance.EWMA, v, choice("round_robin", "ewma")) }},
+		{dialect.Doc{Key: "service-upstream", Default: "false", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "Send requests to the ClusterIP of the Service instead of its pods"},
+			func(s *Settings, v string) error { return set(&s.ServiceUpstream, v, parseBool) }},
+		{dialect.Doc{Key: "upstream-hash-by", Scope: dialect.Location, Risk: dialect.High,
+			Text: "Requests with the same text, as in $request_uri or ${host}-x, go to the same pod, by a consistent hash"},
+			func(s *Settings, v string) error { return set(&s.Balance.HashBy, v, parseText) }},
+		{dialect.Doc{Key: "upstream-hash-by-subset", Default: "false", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "They go to one of several pods"},
+			func(s *Settings, v string) error { return set(&s.Balance.Subset, v, parseBool) }},
+		{dialect.Doc{Key: "upstream-hash-by-subset-size", Default: "3", Scope: dialect.Location, Risk: dialect.Low, Text: "How many those are"},
+			func(s *Settings, v string) error { return set(&s.Balance.SubsetSize, v, parseCount) }},
 	}
 }
 

@@ -13,6 +13,12 @@ func limitTable() []Annotation {
 		{dialect.Doc{Key: "limit-connections", Default: "0", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "Requests that one client address may have under way at a time; beyond it 503; 0 is no limit"},
 			func(s *Settings, v string) error { return set(&s.Limits.Connections, v, parseCount) }},
+		{dialect.Doc{Key: "limit-rate", Default: "0", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "Kilobytes of a response per second; 0 is no limit"},
+			func(s *Settings, v string) error { return set(&s.Limits.Rate, v, parseKilobytes) }},
+		{dialect.Doc{Key: "limit-rate-after", Default: "0", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "Kilobytes of a response that go before limit-rate begins to hold"},
+			func(s *Settings, v string) error { return set(&s.Limits.RateAfter, v, parseKilobytes) }},
 		{dialect.Doc{Key: "limit-rpm", Default: "0", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "Requests per minute of one client address; beyond it, and the burst, 503; 0 is no limit"},
 			func(s *Settings, v string) error { return set(&s.Limits.PerMinute, v, parseCount) }},
@@ -23,4 +29,9 @@ func limitTable() []Annotation {
 			Text: "The older name of limit-allowlist"},
 			func(s *Settings, v string) error { return set(&s.Limits.Exempt, v, parsePrefixes) }},
 	}
+}
+
+func parseKilobytes(v string) (int64, error) {
+	n, err := parseCount(v)
+	return int64(n) << 10, err
 }

@@ -1,21 +1,34 @@
 package nginx
 
-import "github.com/fairway-net/fairway/internal/dialect"
+import (
+	"slices"
+
+	"github.com/fairway-net/fairway/internal/dialect"
+)
 
 func proxyTable() []Annotation {
 	return []Annotation{
 		{dialect.Doc{Key: "backend-protocol", Default: "HTTP", Scope: dialect.Location, Risk: dialect.Low,
-			Text: "Protocol spoken with the pods: HTTP, HTTPS (certificate not verified), GRPC or GRPCS"},
+			Text: "Protocol spoken with the pods: HTTP, HTTPS (certificate not verified), AUTO_HTTP (that of the client), GRPC or GRPCS; FCGI is refused", Effect: dialect.Partly},
 			func(s *Settings, v string) error { return set(&s.BackendProtocol, v, parseProtocol) }},
+		{dialect.Doc{Key: "connection-proxy-header", Scope: dialect.Location, Risk: dialect.Low, Effect: dialect.Silent,
+			Text: "Accepted without effect: connections to pods are kept, or upgraded, as the messages need it"},
+			func(s *Settings, v string) error { return set(&s.Connection, v, parseToken) }},
 		{dialect.Doc{Key: "enable-access-log", Default: "true", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "Whether requests are written to the access log, where the gateway has one"},
 			func(s *Settings, v string) error { return set(&s.AccessLog, v, parseBool) }},
-		{dialect.Doc{Key: "proxy-body-size", Default: "0", Scope: dialect.Location, Risk: dialect.Medium,
-			Text: "Largest body of a request, as in 8m; beyond it 413; 0 is no limit (the default of ingress-nginx is 1m)"},
+		{dialect.Doc{Key: "proxy-body-size", Default: "1m", Scope: dialect.Location, Risk: dialect.Medium,
+			Text: "Largest body of a request, as in 8m; beyond it 413; 0 is no limit"},
 			func(s *Settings, v string) error { return set(&s.BodySize, v, parseSize) }},
 		{dialect.Doc{Key: "proxy-connect-timeout", Default: "5", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "Seconds to have a connection to a pod"},
 			func(s *Settings, v string) error { return set(&s.ConnectTimeout, v, parseSeconds) }},
+		{dialect.Doc{Key: "proxy-next-upstream", Default: "error timeout", Scope: dialect.Location, Risk: dialect.Medium,
+			Text: "After what a request goes to another pod: error, timeout, invalid_header, http_500 to http_504, http_403, http_404, http_429, non_idempotent, off. A connection that does not come about counts always; a pod is never asked twice"},
+			func(s *Settings, v string) error { return set(&s.NextUpstream, v, parseNextUpstream) }},
+		{dialect.Doc{Key: "proxy-next-upstream-timeout", Default: "0", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "Seconds after which no other pod is tried; 0 is no limit"},
+			func(s *Settings, v string) error { return set(&s.NextUpstream.Time, v, parseSecondsOrNone) }},
 		{dialect.Doc{Key: "proxy-next-upstream-tries", Default: "3", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "How many pods one request may be offered to; 0 is all of them"},
 			func(s *Settings, v string) error { return set(&s.Tries, v, parseCount) }},
@@ -25,9 +38,32 @@ func proxyTable() []Annotation {
 		{dialect.Doc{Key: "proxy-send-timeout", Default: "60", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "Seconds between two writes of a request, not for the whole of it"},
 			func(s *Settings, v string) error { return set(&s.SendTimeout, v, parseSeconds) }},
+		{dialect.Doc{Key: "proxy-ssl-ciphers", Scope: dialect.Location, Risk: dialect.Medium, Effect: dialect.Partly,
+			Text: "Suites of TLS 1.2 towards pods, by OpenSSL's names; those of TLS 1.3 cannot be chosen"},
+			func(s *Settings, v string) error { return set(&s.BackendTLS.Ciphers, v, parseCiphers) }},
+		{dialect.Doc{Key: "proxy-ssl-name", Scope: dialect.Location, Risk: dialect.High,
+			Text: "Name that the pods' certificate must be for, and that is sent as SNI"},
+			func(s *Settings, v string) error { return set(&s.BackendTLS.Name, v, parseHost) }},
+		{dialect.Doc{Key: "proxy-ssl-protocols", Scope: dialect.Location, Risk: dialect.Low, Effect: dialect.Partly,
+			Text: "Versions of TLS towards pods, TLSv1 to TLSv1.3; SSL is too old to be spoken"},
+			func(s *Settings, v string) error { return parseProtocols(v, &s.BackendTLS.Min, &s.BackendTLS.Max) }},
+		{dialect.Doc{Key: "proxy-ssl-secret", Scope: dialect.Location, Risk: dialect.Medium,
+			Text: "Secret with tls.crt and tls.key to show to pods, and ca.crt to verify theirs"},
+			func(s *Settings, v string) error { return set(&s.BackendTLS.Secret, v, parseObject) }},
+		{dialect.Doc{Key: "proxy-ssl-server-name", Default: "off", Scope: dialect.Location, Risk: dialect.Low, Text: "on: send the name as SNI"},
+			func(s *Settings, v string) error { return set(&s.BackendTLS.SNI, v, choice("off", "on")) }},
+		{dialect.Doc{Key: "proxy-ssl-verify", Default: "off", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "on: the pods' certificate must come from an authority of proxy-ssl-secret"},
+			func(s *Settings, v string) error { return set(&s.BackendTLS.Verify, v, choice("off", "on")) }},
+		{dialect.Doc{Key: "proxy-ssl-verify-depth", Default: "1", Scope: dialect.Location, Risk: dialect.Low,
+			Text: "How many authorities there may be between the certificate and one of the Secret"},
+			func(s *Settings, v string) error { return set(&s.BackendTLS.Depth, v, parseCount) }},
+		{dialect.Doc{Key: "ssl-ciphers", Scope: dialect.Host, Risk: dialect.Low, Effect: dialect.Partly,
+			Text: "Suites of TLS 1.2 towards clients, by OpenSSL's names; those of TLS 1.3 cannot be chosen"},
+			func(s *Settings, v string) error { return set(&s.Ciphers, v, parseCiphers) }},
 		{dialect.Doc{Key: "upstream-vhost", Scope: dialect.Location, Risk: dialect.Low,
-			Text: "Host header that the pods get instead of the client's"},
-			func(s *Settings, v string) error { return set(&s.UpstreamHost, v, parseHost) }},
+			Text: "Host header that the pods get instead of the client's; variables may be used"},
+			func(s *Settings, v string) error { return set(&s.UpstreamHost, v, parseHostText) }},
 		{dialect.Doc{Key: "x-forwarded-prefix", Scope: dialect.Location, Risk: dialect.Medium,
 			Text: "Value of the header X-Forwarded-Prefix for the pods, where rewrite-target is used"},
 			func(s *Settings, v string) error { return set(&s.ForwardedPrefix, v, parsePath) }},
@@ -35,20 +71,27 @@ func proxyTable() []Annotation {
 }
 
 // silentTable has annotations that ask for what is done anyway, or tune how
-// nginx does something that needs no tuning here: bodies are streamed both ways.
+// nginx does something that needs no tuning here.
 func silentTable() []Annotation {
-	return silent(
-		"client-body-buffer-size", "proxy-buffer-size", "proxy-buffering", "proxy-buffers-number", "proxy-busy-buffers-size",
-		"proxy-http-version", "proxy-max-temp-file-size", "proxy-request-buffering",
+	return slices.Concat(
+		silent("Accepted without effect: bodies are streamed, in both directions, with buffers of fixed size",
+			"client-body-buffer-size", "proxy-buffer-size", "proxy-buffering", "proxy-buffers-number", "proxy-busy-buffers-size",
+			"proxy-http-version", "proxy-max-temp-file-size", "proxy-request-buffering"),
+		silent("Accepted without effect: browsers do not take pushes any more", "http2-push-preload"),
+		silent("Accepted without effect: `GET /routes` of the gateway shows what each rule does", "enable-rewrite-log"),
+		silent("Accepted without effect: the order of suites is Go's, which knows the machine", "ssl-prefer-server-ciphers"),
+		silent("Accepted without effect: traces are an option of the gateway, and hold for all routes",
+			"enable-opentelemetry", "opentelemetry-trust-incoming-span"),
+		[]Annotation{{Doc: dialect.Doc{Key: "opentelemetry-operation-name", Scope: dialect.Location, Risk: dialect.Medium, Effect: dialect.Silent,
+			Text: "Accepted without effect: a span has the name of its route"}, set: func(*Settings, string) error { return nil }}},
 	)
 }
 
-func silent(keys ...string) []Annotation {
+func silent(text string, keys ...string) []Annotation {
 	var table []Annotation
 	for _, key := range keys {
-		table = append(table, Annotation{dialect.Doc{Key: key, Scope: dialect.Location, Risk: dialect.Low,
-			Text: "Accepted without effect: bodies are streamed, in both directions, with buffers of fixed size"},
-			func(*Settings, string) error { return nil }})
+		table = append(table, Annotation{Doc: dialect.Doc{Key: key, Scope: dialect.Location, Risk: dialect.Low, Effect: dialect.Silent, Text: text},
+			set: func(*Settings, string) error { return nil }})
 	}
 	return table
 }

@@ -15,15 +15,32 @@ import (
 // BackendKey names a backend as an Ingress writes it. The same port given by
 // number and by name are two keys.
 type BackendKey struct {
-	Service model.Name
-	Port    model.IntOrString
+	Service   model.Name
+	Port      model.IntOrString
+	ClusterIP bool // the Service's address is the only endpoint
 }
 
-func (k BackendKey) String() string { return k.Service.String() + ":" + k.Port.String() }
+func (k BackendKey) String() string {
+	s := k.Service.String() + ":" + k.Port.String()
+	if k.ClusterIP {
+		s += " (ClusterIP)"
+	}
+	return s
+}
 
 // Compare orders by Service, then port.
 func (k BackendKey) Compare(o BackendKey) int {
-	return cmp.Or(k.Service.Compare(o.Service), cmp.Compare(k.Port.Int, o.Port.Int), strings.Compare(k.Port.Str, o.Port.Str))
+	return cmp.Or(k.Service.Compare(o.Service), cmp.Compare(k.Port.Int, o.Port.Int), strings.Compare(k.Port.Str, o.Port.Str), compareBool(k.ClusterIP, o.ClusterIP))
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // Protocol is what is spoken with endpoints.
@@ -73,6 +90,10 @@ func resolve(snap *state.Snapshot, key BackendKey) (b *Backend, problem *model.R
 		problem = noPort(svc, key.Port)
 	} else {
 		b.Protocol = protocolOf(port.AppProtocol)
+		if key.ClusterIP && !svc.Headless && len(svc.ClusterIPs) > 0 {
+			b.Endpoints = []Endpoint{{Addr: netip.AddrPortFrom(svc.ClusterIPs[0], port.Port)}}
+			return b, nil
+		}
 		b.Endpoints = endpoints(snap, svc, port)
 		if len(b.Endpoints) == 0 {
 			b.Problem = fmt.Sprintf("Service %s has no endpoint that is ready", key.Service)

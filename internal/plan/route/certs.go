@@ -72,7 +72,7 @@ func (b *certBuilder) add(f *fragment, ref certRef) {
 // addUnlisted gives hosts of rules that spec.tls does not list the first of the
 // Ingress's certificates that is for them, as ingress-nginx does.
 func (b *certBuilder) addUnlisted(f *fragment) {
-	for _, host := range slices.Concat(f.hosts, f.aliases) {
+	for _, host := range f.patterns() {
 		if host == "" || b.certs.Covers(strings.Replace(host, "*", "x", 1)) {
 			continue
 		}

@@ -44,6 +44,9 @@ func (h *Hosts) dump(w io.Writer) {
 			continue
 		}
 		fmt.Fprintf(w, "host %q\n", host.Pattern)
+		if c := host.Client; c != nil {
+			fmt.Fprintf(w, "  client certificate %s depth %d %s\n", c.Mode, c.Depth, c.Problem)
+		}
 		for _, r := range host.Rules {
 			fmt.Fprintf(w, "  %v %s -> %v\n", r.Match.Kind, r.Match.Path, r)
 		}
@@ -63,7 +66,7 @@ func (r *Rule) String() string {
 	case r.Redirect != nil:
 		fmt.Fprintf(&b, "%d %v", r.Redirect.Status, r.Redirect.Location)
 	case r.Respond != nil:
-		fmt.Fprintf(&b, "%d %q", r.Respond.Status, r.Respond.Text)
+		fmt.Fprintf(&b, "%d %q", r.Respond.Status, r.Respond.Text+r.Respond.Body.String())
 	case r.Forward != nil:
 		for i, t := range r.Forward.Targets {
 			if i > 0 {
@@ -102,9 +105,10 @@ func (r *Rule) String() string {
 	if r.Access != nil {
 		fmt.Fprintf(&b, " allow %v deny %v", r.Access.Allow, r.Access.Deny)
 	}
-	if r.MaxBody > 0 {
+	if r.MaxBody != 1<<20 && r.Forward != nil {
 		fmt.Fprintf(&b, " body up to %d", r.MaxBody)
 	}
+	r.dumpRest(&b)
 	fmt.Fprintf(&b, " [%v]", r.Source)
 	return b.String()
 }
@@ -151,7 +155,53 @@ func (f *Forward) dump(w io.Writer) {
 	for _, h := range f.Set {
 		fmt.Fprintf(w, " %s: %s", h.Name, h.Value)
 	}
+	for _, h := range f.Vars {
+		fmt.Fprintf(w, " %s: %v", h.Name, h.Value)
+	}
+	if b := f.Balance; b != nil {
+		fmt.Fprintf(w, " balance ewma %v by %v subset %d", b.EWMA, b.Key, b.Subset)
+	}
+	if r := f.Retry; r != nil {
+		fmt.Fprintf(w, " retry %+v", *r)
+	}
+	if f.TLS != nil {
+		fmt.Fprintf(w, " tls verified %v", f.TLS.Config.VerifyConnection != nil)
+	}
+	if f.Fallback != nil {
+		fmt.Fprintf(w, " else %v", f.Fallback)
+	}
+	if f.AutoTLS {
+		fmt.Fprint(w, " by the client's scheme")
+	}
 	if a := f.Affinity; a != nil {
 		fmt.Fprintf(w, " sticky by cookie %s for %s", a.Cookie, a.Path)
+	}
+}
+
+// dumpRest writes what few rules have.
+func (r *Rule) dumpRest(w io.Writer) {
+	if a := r.Auth; a != nil {
+		fmt.Fprintf(w, " auth by %v", a.URL)
+		if a.SignIn != nil {
+			fmt.Fprintf(w, " or at %v", a.SignIn)
+		}
+	}
+	if p := r.Password; p != nil {
+		fmt.Fprintf(w, " password of %d users, digest %v", len(p.Users), p.Digest)
+	}
+	if r.Any {
+		fmt.Fprint(w, " any of these")
+	}
+	if e := r.Errors; e != nil {
+		fmt.Fprintf(w, " errors %v by %v", e.Codes, e.Backend)
+	}
+	if e := r.Edit; e != nil {
+		fmt.Fprintf(w, " edit set %v add %v hide %v cookies %v %v location %q %v", e.Set, e.Add, e.Hide, e.CookieDomain, e.CookiePath, e.RedirectFrom, e.RedirectTo)
+	}
+	if b := r.Bandwidth; b != nil {
+		fmt.Fprintf(w, " %d bytes/s after %d", b.PerSecond, b.After)
+	}
+	if m := r.Mirror; m != nil {
+		fmt.Fprintf(w, " mirror to %v", m.Target)
 	}
 }

@@ -3,6 +3,7 @@ package route
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -17,10 +18,12 @@ type Hosts struct {
 // Host is one virtual host. Requests for it never fall through to another one,
 // as in ingress-nginx: a path that no rule matches goes to Fallback.
 type Host struct {
-	Pattern  string  // "shop.example.com", "*.example.com", or "" for all others
-	Rules    []*Rule // of equal precedence none; in the order in which they win
-	Fallback *Rule   // nil: that of Hosts
-	Regex    bool    // all paths are regular expressions; see rewrite-target
+	Pattern  string      // "shop.example.com", "*.example.com", or "" for all others
+	Rules    []*Rule     // of equal precedence none; in the order in which they win
+	Fallback *Rule       // nil: that of Hosts
+	Regex    bool        // all paths are regular expressions; see rewrite-target
+	Client   *ClientCert // nil: none is asked for
+	Ciphers  []uint16    // of TLS 1.2; nil: Go's
 
 	tree *node // over Rules, unless Regex
 }
@@ -94,7 +97,7 @@ func (h *Host) Equal(o *Host) bool {
 	if h == nil || o == nil {
 		return h == o
 	}
-	return h.Pattern == o.Pattern && h.Regex == o.Regex && reflect.DeepEqual(h.Fallback, o.Fallback) && reflect.DeepEqual(h.Rules, o.Rules)
+	return h.Pattern == o.Pattern && h.Regex == o.Regex && reflect.DeepEqual(h.Client, o.Client) && slices.Equal(h.Ciphers, o.Ciphers) && reflect.DeepEqual(h.Fallback, o.Fallback) && reflect.DeepEqual(h.Rules, o.Rules)
 }
 
 // CanonicalHost brings a Host header or an SNI name into the form of Lookup:

@@ -10,8 +10,9 @@ import (
 	"github.com/fairway-net/fairway/internal/model"
 )
 
-// fragment is what one Ingress contributes. It depends on the Ingress alone,
-// not on Services, Secrets or other Ingresses.
+// fragment is what one Ingress contributes. It depends on the Ingress, the options,
+// and the objects that its annotations name, which are in needs; not on the Services
+// and certificates of its spec, nor on other Ingresses.
 type fragment struct {
 	ing      *model.Ingress
 	settings nginx.Settings
@@ -22,7 +23,21 @@ type fragment struct {
 	backends []backendRef
 	certs    []certRef
 	rejected []model.Rejected
+	needs    []dependency
+	www      []redirection // hosts that are sent to another one
+
+	options        *nginx.Options
+	auth           *Auth
+	password       *Password
+	client         *ClientCert
+	backendTLS     *BackendTLS
+	edit           *HeaderEdit
+	errors         *Errors
+	defaultBackend *BackendKey
 }
+
+// redirection is a host that from-to-www-redirect adds.
+type redirection struct{ from, to string }
 
 // draft is a path before it is known whether its host is in regex mode.
 type draft struct {
@@ -47,9 +62,14 @@ type certRef struct {
 }
 
 // translate reads an Ingress that is ours.
-func translate(ing *model.Ingress) *fragment {
-	f := &fragment{ing: ing}
-	f.settings, f.rejected = nginx.Parse(refOf(ing), ing.Annotations)
+func translate(ing *model.Ingress, r *reading) *fragment {
+	f := &fragment{ing: ing, options: r.options}
+	f.settings, f.rejected = nginx.Parse(refOf(ing), ing.Annotations, r.options)
+	f.readGuards(r)
+	f.readEdit(r)
+	f.readBackends(r)
+	f.readHeaders(r)
+	defer func() { f.needs = r.seen }()
 	if ing.Default != nil {
 		rule := f.rule(*ing.Default, "spec.defaultBackend", "spec.defaultBackend")
 		f.fallback = &rule
@@ -62,12 +82,18 @@ func translate(ing *model.Ingress) *fragment {
 			if f.settings.AppRoot != "" {
 				f.drafts = append(f.drafts, f.appRoot(host))
 			}
+			if f.settings.WWW && host != "" && host[0] != '*' {
+				f.www = append(f.www, wwwOf(host))
+			}
 		}
 		for j, p := range r.Paths {
 			field := fmt.Sprintf("spec.rules[%d].http.paths[%d]", i, j)
 			d := draft{host: host, path: p.Path, kind: p.Type, rule: f.rule(p.Backend, field, field+".backend")}
 			if d.path == "" {
 				d.path = "/"
+			}
+			if slices.ContainsFunc(f.options.NoAuth, func(p string) bool { return strings.HasPrefix(d.path, p) }) {
+				d.rule.Auth, d.rule.Password = nil, nil
 			}
 			f.drafts = append(f.drafts, d)
 		}
@@ -81,8 +107,15 @@ func translate(ing *model.Ingress) *fragment {
 // rule makes the rule for a backend, without its path.
 func (f *fragment) rule(b model.IngressBackend, field, backendField string) Rule {
 	s := &f.settings
-	r := Rule{Source: Source{refOf(f.ing), field}, Redirect: redirect(s), Secure: secure(s), CORS: cors(s), Limits: limits(s), Access: access(s),
-		MaxBody: s.BodySize, Unlogged: !s.AccessLog}
+	r := Rule{Source: Source{refOf(f.ing), field}, Redirect: redirect(s), Secure: secure(s), CORS: cors(s), Limits: limits(s, f.options), Access: access(s),
+		MaxBody: s.BodySize, Unlogged: !s.AccessLog, Auth: f.auth, Password: f.password, Any: s.SatisfyAny, Edit: f.edit, Errors: f.errors,
+		KeepSlash: s.KeepSlash, WithPort: s.PortInRedirects}
+	if s.Limits.Rate > 0 {
+		r.Bandwidth = &Bandwidth{PerSecond: s.Limits.Rate, After: s.Limits.RateAfter}
+	}
+	if len(s.Mirror.Target) > 0 {
+		r.Mirror = &Mirror{Target: s.Mirror.Target, Host: s.Mirror.Host, NoBody: s.Mirror.NoBody}
+	}
 	if b.Service == "" {
 		rejected := model.Rejected{Ref: refOf(f.ing), Field: backendField + ".resource", Reason: "ResourceBackendUnsupported",
 			Message: fmt.Sprintf("a backend of kind %s is not supported", b.Resource), Fix: "write backend.service"}
@@ -92,24 +125,88 @@ func (f *fragment) rule(b model.IngressBackend, field, backendField string) Rule
 		}
 		return r
 	}
-	key := BackendKey{model.Name{Namespace: f.ing.Namespace, Name: b.Service}, b.Port}
+	key := BackendKey{Service: model.Name{Namespace: f.ing.Namespace, Name: b.Service}, Port: b.Port, ClusterIP: s.ServiceUpstream}
 	f.backends = append(f.backends, backendRef{key, backendField})
 	switch {
 	case r.Redirect != nil:
 	case s.Unguarded != "":
 		r.Respond = &Respond{Status: 503, Text: fmt.Sprintf("annotation %s%s cannot be followed, and without it everybody could come in", nginx.Prefix, s.Unguarded)}
+	case s.Return.Status != 0 && r.Redirect == nil:
+		r.Respond = &Respond{Status: s.Return.Status, Body: s.Return.Text}
 	default:
-		r.Forward = &Forward{Targets: []Target{{Backend: key, Weight: 1}}, Protocol: protocol(s.BackendProtocol),
-			Timeouts: Timeouts{Connect: s.ConnectTimeout, Send: s.SendTimeout, Read: s.ReadTimeout}, Tries: s.Tries, Host: s.UpstreamHost}
+		r.Forward = f.toBackend(key)
 	}
 	return r
+}
+
+// toBackend makes the Forward to a backend, without what depends on the path.
+func (f *fragment) toBackend(key BackendKey) *Forward {
+	s := &f.settings
+	out := &Forward{Targets: []Target{{Backend: key, Weight: 1}}, Protocol: protocol(s.BackendProtocol), AutoTLS: s.BackendProtocol == nginx.AutoHTTP,
+		Timeouts: Timeouts{Connect: s.ConnectTimeout, Send: s.SendTimeout, Read: s.ReadTimeout}, Tries: s.Tries,
+		TLS: f.backendTLS, Fallback: f.defaultBackend, Retry: retry(&s.NextUpstream), Balance: balance(&s.Balance)}
+	if host, plain := s.UpstreamHost.Plain(); plain {
+		out.Host = host
+	} else {
+		out.Vars = append(out.Vars, Field{"Host", s.UpstreamHost})
+	}
+	for _, h := range s.SetHeader {
+		if text, plain := h.Value.Plain(); plain {
+			out.Set = append(out.Set, Header{h.Name, text})
+		} else {
+			out.Vars = append(out.Vars, Field(h))
+		}
+	}
+	if f.password != nil { // ours, not the endpoint's
+		out.Set = append(out.Set, Header{Name: "Authorization"})
+	}
+	return out
+}
+
+// readHeaders adds the option proxy-set-headers to the settings.
+func (f *fragment) readHeaders(r *reading) {
+	if r.options.SetHeaders.Name == "" {
+		return
+	}
+	if m := r.configMap(r.options.SetHeaders); m != nil {
+		for _, h := range f.headersOf(m, "") {
+			f.settings.SetHeader = append(f.settings.SetHeader, nginx.Header(h))
+		}
+	}
+}
+
+func retry(n *nginx.NextUpstream) *Retry {
+	if n.Error && n.Timeout && !n.InvalidHeader && !n.NonIdempotent && n.Statuses == nil && n.Time == 0 {
+		return nil
+	}
+	return &Retry{Error: n.Error, Timeout: n.Timeout, InvalidHeader: n.InvalidHeader, NonIdempotent: n.NonIdempotent, Statuses: n.Statuses, Within: n.Time}
+}
+
+func balance(b *nginx.Balance) *Balance {
+	switch {
+	case len(b.HashBy) > 0 && b.Subset:
+		return &Balance{Key: b.HashBy, Subset: max(b.SubsetSize, 1)}
+	case len(b.HashBy) > 0:
+		return &Balance{Key: b.HashBy}
+	case b.EWMA:
+		return &Balance{EWMA: true}
+	}
+	return nil
 }
 
 // appRoot makes the rule that annotation app-root adds to a host.
 func (f *fragment) appRoot(host string) draft {
 	r := Rule{Source: Source{refOf(f.ing), nginx.Field(nginx.Prefix + "app-root")}, Secure: secure(&f.settings), Unlogged: !f.settings.AccessLog}
-	r.Redirect = &Redirect{Location: dialect.Template{{Var: dialect.Scheme}, {Text: "://"}, {Var: dialect.HostName}, {Text: f.settings.AppRoot}}, Status: 302}
+	r.Redirect = &Redirect{Location: dialect.Template{{Var: dialect.Scheme}, {Text: "://"}, {Var: dialect.HTTPHost}, {Text: f.settings.AppRoot}}, Status: 302}
 	return draft{host: host, path: "/", kind: model.Exact, root: true, rule: r}
+}
+
+// wwwOf is the host that is sent to host.
+func wwwOf(host string) redirection {
+	if short, ok := strings.CutPrefix(host, "www."); ok {
+		return redirection{short, host}
+	}
+	return redirection{"www." + host, host}
 }
 
 func secure(s *nginx.Settings) Secure {
@@ -149,6 +246,17 @@ func (f *fragment) certRef(t model.IngressTLS, field string) certRef {
 // path changes nothing, as in ingress-nginx.
 func (f *fragment) rewrites(d *draft) bool {
 	return f.settings.RewriteTarget != "" && f.settings.RewriteTarget != d.path
+}
+
+// patterns are the hosts that f contributes to.
+func (f *fragment) patterns() []string {
+	out := slices.Concat(f.hosts, f.aliases)
+	for _, w := range f.www {
+		if !slices.Contains(out, w.from) {
+			out = append(out, w.from)
+		}
+	}
+	return out
 }
 
 // names reports whether f has drafts for a pattern: it is the host of one of its

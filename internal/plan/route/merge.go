@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairway-net/fairway/internal/dialect"
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/model"
 )
 
@@ -18,9 +20,10 @@ import (
 // ingress-nginx, and manifests have come to rely on it.
 func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) {
 	h := &Host{Pattern: pattern}
-	// Aliases count only where no rule names the host.
+	// Aliases count only where no rule names the host, and redirections only where
+	// neither does.
 	alias := !slices.ContainsFunc(fragments, func(f *fragment) bool { return f.names(pattern, false) })
-	m := merger{host: h, taken: map[taken]*Rule{}}
+	m := merger{host: h, taken: map[taken]*Rule{}, from: map[*Rule]*fragment{}}
 	var canaries []source
 	for _, f := range fragments {
 		if !f.names(pattern, alias) {
@@ -37,6 +40,12 @@ func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) 
 		if h.Fallback == nil {
 			h.Fallback = f.fallback
 		}
+		if h.Client == nil {
+			h.Client = f.client
+		}
+		if h.Ciphers == nil {
+			h.Ciphers = f.settings.Ciphers
+		}
 		for i := range f.drafts {
 			if d := &f.drafts[i]; d.host == pattern || alias {
 				m.drafts = append(m.drafts, source{f, d})
@@ -50,6 +59,11 @@ func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) 
 	for _, s := range canaries {
 		m.addCanary(s.fragment, s.draft)
 	}
+	if len(m.drafts) == 0 {
+		m.addRedirection(fragments)
+	} else if !h.Regex {
+		m.addSlashes()
+	}
 	slices.SortStableFunc(h.Rules, compareRules)
 	if !h.Regex {
 		h.tree = newTree(h.Rules)
@@ -62,6 +76,7 @@ type merger struct {
 	host     *Host
 	drafts   []source
 	taken    map[taken]*Rule
+	from     map[*Rule]*fragment
 	rejected []model.Rejected
 }
 
@@ -102,8 +117,51 @@ func (m *merger) add(f *fragment, d *draft) {
 	if rule.Forward != nil {
 		rule.Forward = f.forward(&rule)
 	}
-	m.taken[key] = &rule
+	m.taken[key], m.from[&rule] = &rule, f
 	m.host.Rules = append(m.host.Rules, &rule)
+}
+
+// addRedirection makes the rule of from-to-www-redirect for a host that has no other.
+func (m *merger) addRedirection(fragments []*fragment) {
+	for _, f := range fragments {
+		for _, w := range f.www {
+			if w.from != m.host.Pattern {
+				continue
+			}
+			r := &Rule{Source: Source{refOf(f.ing), nginx.Field(nginx.Prefix + "from-to-www-redirect")}, Match: Match{Kind: Prefix, Path: "/"}, Unlogged: !f.settings.AccessLog}
+			r.Redirect = &Redirect{Status: f.options.RedirectCode, DropSlash: true,
+				Location: dialect.Template{{Var: dialect.Scheme}, {Text: "://" + w.to}, {Var: dialect.RequestURI}}}
+			m.host.Rules = append(m.host.Rules, r)
+			return
+		}
+	}
+}
+
+// addSlashes answers /x with a redirect to /x/ where only that is a path, of type
+// ImplementationSpecific: what nginx does for a location that ends in a slash.
+func (m *merger) addSlashes() {
+	for _, r := range slices.Clone(m.host.Rules) {
+		short, ok := strings.CutSuffix(r.Match.Path, "/")
+		if r.Match.Kind != Text || !ok || short == "" || r.Redirect != nil {
+			continue
+		}
+		for _, kind := range []PathKind{Exact, Prefix, Text} {
+			ok = ok && m.taken[taken{kind: kind, path: short}] == nil
+		}
+		if !ok {
+			continue
+		}
+		s := &Rule{Source: r.Source, Secure: r.Secure, Access: r.Access, Unlogged: r.Unlogged, KeepSlash: r.KeepSlash, WithPort: r.WithPort, Match: Match{Kind: Exact, Path: short}}
+		s.Redirect = &Redirect{Status: 301, AfterTLS: true, Location: dialect.Template{{Var: dialect.Scheme}, {Text: "://"}, {Var: dialect.HostName}}}
+		switch f := m.from[r]; {
+		case f.settings.Relative:
+			s.Redirect.Location = nil
+		case f.settings.PortInRedirects:
+			s.Redirect.Location = append(s.Redirect.Location, dialect.Part{Text: ":"}, dialect.Part{Var: dialect.ServerPort})
+		}
+		s.Redirect.Location = append(s.Redirect.Location, dialect.Part{Text: escapePath(r.Match.Path)}, dialect.Part{Var: dialect.IsArgs}, dialect.Part{Var: dialect.Query})
+		m.host.Rules = append(m.host.Rules, s)
+	}
 }
 
 // key is what two drafts of a host must not share. In regex mode the type of a

@@ -2,6 +2,7 @@ package route
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/model"
@@ -16,6 +17,9 @@ type Params struct {
 	// Names are classes that are ours even if no IngressClass object of that
 	// name exists, as the older annotation allowed. Nil: DefaultNames.
 	Names []string
+	// ConfigMaps have options, in the manner of ingress-nginx; later ones win.
+	// Nil: DefaultConfigMaps.
+	ConfigMaps []model.Name
 }
 
 // The classes that Fairway serves unless told otherwise.
@@ -31,13 +35,16 @@ func (p Params) withDefaults() Params {
 	if p.Names == nil {
 		p.Names = DefaultNames
 	}
+	if p.ConfigMaps == nil {
+		p.ConfigMaps = DefaultConfigMaps
+	}
 	return p
 }
 
 // Kinds are the kinds of objects that a plan is made of. Their tables must be
 // synced before it is acted upon.
 func Kinds() []model.Kind {
-	return []model.Kind{model.KindIngress, model.KindIngressClass, model.KindService, model.KindEndpointSlice, model.KindSecret}
+	return []model.Kind{model.KindIngress, model.KindIngressClass, model.KindService, model.KindEndpointSlice, model.KindSecret, model.KindConfigMap}
 }
 
 // Plan is what a gateway serves.
@@ -47,6 +54,35 @@ type Plan struct {
 	Streams   []Stream     // ports that are passed on as they are
 	Claimed   []model.Name // the Ingresses that we serve, sorted: their status shows our address
 	Rejected  []model.Rejected
+	Options   *Options
+	// Passthrough says which backend gets TLS connections for a name as they are.
+	Passthrough *Passthrough
+}
+
+// Passthrough maps names to backends.
+type Passthrough struct{ hosts map[string]BackendKey }
+
+// Lookup returns the backend for a canonical name (SNI).
+func (p *Passthrough) Lookup(name string) (BackendKey, bool) {
+	if p == nil {
+		return BackendKey{}, false
+	}
+	if key, ok := p.hosts[name]; ok {
+		return key, true
+	}
+	if i := strings.IndexByte(name, '.'); i > 0 {
+		key, ok := p.hosts["*"+name[i:]]
+		return key, ok
+	}
+	return BackendKey{}, false
+}
+
+// Len is the number of names.
+func (p *Passthrough) Len() int {
+	if p == nil {
+		return 0
+	}
+	return len(p.hosts)
 }
 
 // Listener is one port that clients connect to. The port is the public one,
@@ -58,6 +94,9 @@ type Listener struct {
 	Hosts *Hosts
 	Certs *Certificates // consulted by SNI if TLS; and by redirects to TLS in any case
 }
+
+// ClientCert says what is wanted of clients' certificates for a canonical name; nil: nothing.
+func (l *Listener) ClientCert(name string) *ClientCert { return l.Hosts.Lookup(name).Client }
 
 // Listener returns the listener called name, or nil.
 func (p *Plan) Listener(name string) *Listener {

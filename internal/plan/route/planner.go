@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
 )
@@ -25,6 +26,8 @@ type Planner struct {
 	hosts     map[string]*Host                   // pattern -> host
 	keys      map[string]map[BackendKey]struct{} // Service key -> its backends in the plan
 	secrets   map[string]parsed                  // Secret key -> certificate
+	byObject  map[dependency]map[string]struct{} // object that annotations name -> Ingress keys
+	options   *nginx.Options
 	rejected  map[unit][]model.Rejected
 	expiry    time.Time // when the next certificate changes between valid and not; zero: never
 }
@@ -60,8 +63,16 @@ type parsed struct {
 
 // dirty is what an Update has to make anew.
 type dirty struct {
-	ingresses, hosts, services, references map[string]struct{}
-	certs, rejected, claimed               bool
+	ingresses, hosts, services, references     map[string]struct{}
+	renewed                                    map[string]struct{} // Ingresses to translate again though they are the same
+	certs, rejected, claimed, options, passing bool
+}
+
+func (d *dirty) renew(ingress string) {
+	if d.renewed == nil {
+		d.renewed = map[string]struct{}{}
+	}
+	d.renewed[ingress] = struct{}{}
 }
 
 // New returns a Planner with an empty plan.
@@ -74,6 +85,7 @@ func New(params Params) *Planner {
 func (p *Planner) reset() {
 	p.fragments = map[string]*fragment{}
 	p.byHost, p.byService, p.bySecret = index{}, index{}, index{}
+	p.byObject = map[dependency]map[string]struct{}{}
 	p.rejected = map[unit][]model.Rejected{}
 }
 
@@ -101,6 +113,12 @@ func (p *Planner) Update(snap *state.Snapshot, changes state.Changes, now time.T
 		p.updateCerts(snap, next, d, now)
 		changed = true
 	}
+	if d.options {
+		next.Options, changed = newOptions(p.options), true
+	}
+	if d.passing {
+		next.Passthrough, changed = p.passthrough(), true
+	}
 	if d.claimed {
 		if names := p.claimed(); !slices.Equal(names, next.Claimed) {
 			next.Claimed, changed = names, true
@@ -121,7 +139,9 @@ func (p *Planner) Update(snap *state.Snapshot, changes state.Changes, now time.T
 // survey translates changed objects into units to make anew.
 func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.Time) *dirty {
 	d := &dirty{ingresses: map[string]struct{}{}, hosts: map[string]struct{}{}, services: map[string]struct{}{}, references: map[string]struct{}{}}
-	if p.plan == nil || changes.Kinds(model.KindIngressClass) { // any Ingress may be ours now, or no longer
+	if p.plan == nil || changes.Kinds(model.KindIngressClass) || p.optionsChanged(changes) { // any Ingress may be ours now, or no longer, or mean something else
+		var rejected []model.Rejected
+		p.options, rejected = readOptions(snap, p.params.ConfigMaps)
 		d.hosts[""] = struct{}{} // the fallback for all hosts may go
 		for host := range p.hosts {
 			d.hosts[host] = struct{}{}
@@ -132,11 +152,18 @@ func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.T
 		for key := range snap.Ingresses.All() {
 			d.ingresses[key] = struct{}{}
 		}
-		d.certs, d.rejected, d.claimed = true, true, true
+		d.certs, d.rejected, d.claimed, d.options, d.passing = true, true, true, true, true
 		p.reset()
+		if len(rejected) > 0 {
+			p.rejected[unit{"options", ""}] = rejected
+		}
 		return d
 	}
 	for ch := range changes.Keys {
+		for key := range p.byObject[dependency{ch.Kind, ch.Key}] {
+			d.ingresses[key] = struct{}{}
+			d.renew(key)
+		}
 		switch ch.Kind {
 		case model.KindIngress:
 			d.ingresses[ch.Key] = struct{}{}
@@ -186,7 +213,7 @@ func (p *Planner) reject(u unit, list []model.Rejected, d *dirty) {
 func (p *Planner) updateIngress(snap *state.Snapshot, key string, d *dirty) {
 	old := p.fragments[key]
 	ing, exists := snap.Ingresses.Get(key)
-	if old != nil && exists && old.ing == ing {
+	if _, again := d.renewed[key]; old != nil && exists && old.ing == ing && !again {
 		return
 	}
 	if old != nil {
@@ -204,7 +231,7 @@ func (p *Planner) updateIngress(snap *state.Snapshot, key string, d *dirty) {
 		p.reject(unit{"backend", key}, nil, d)
 		return
 	}
-	f := translate(ing)
+	f := translate(ing, &reading{snap: snap, options: p.options})
 	p.link(key, f, d)
 	p.reject(unit{"ingress", key}, f.rejected, d)
 }
@@ -213,7 +240,7 @@ func (p *Planner) link(key string, f *fragment, d *dirty) {
 	p.fragments[key] = f
 	p.touch(f, d)
 	d.references[key] = struct{}{}
-	for _, h := range slices.Concat(f.hosts, f.aliases) {
+	for _, h := range f.patterns() {
 		p.byHost.add(h, key)
 	}
 	for _, b := range f.backends {
@@ -222,12 +249,18 @@ func (p *Planner) link(key string, f *fragment, d *dirty) {
 	for _, c := range f.certs {
 		p.bySecret.add(c.secret.String(), key)
 	}
+	for _, n := range f.needs {
+		if p.byObject[n] == nil {
+			p.byObject[n] = map[string]struct{}{}
+		}
+		p.byObject[n][key] = struct{}{}
+	}
 }
 
 func (p *Planner) unlink(key string, f *fragment, d *dirty) {
 	delete(p.fragments, key)
 	p.touch(f, d)
-	for _, h := range slices.Concat(f.hosts, f.aliases) {
+	for _, h := range f.patterns() {
 		p.byHost.remove(h, key)
 	}
 	for _, b := range f.backends {
@@ -236,11 +269,24 @@ func (p *Planner) unlink(key string, f *fragment, d *dirty) {
 	for _, c := range f.certs {
 		p.bySecret.remove(c.secret.String(), key)
 	}
+	for _, n := range f.needs {
+		if delete(p.byObject[n], key); len(p.byObject[n]) == 0 {
+			delete(p.byObject, n)
+		}
+	}
+}
+
+// optionsChanged says that one of the ConfigMaps with options did.
+func (p *Planner) optionsChanged(changes state.Changes) bool {
+	return slices.ContainsFunc(p.params.ConfigMaps, func(n model.Name) bool {
+		_, ok := changes.Keys[state.Change{Kind: model.KindConfigMap, Key: n.String()}]
+		return ok
+	})
 }
 
 // touch marks all that f contributes to.
 func (p *Planner) touch(f *fragment, d *dirty) {
-	for _, h := range slices.Concat(f.hosts, f.aliases) {
+	for _, h := range f.patterns() {
 		d.hosts[h] = struct{}{}
 	}
 	if f.fallback != nil {
@@ -250,6 +296,30 @@ func (p *Planner) touch(f *fragment, d *dirty) {
 		d.services[b.key.Service.String()] = struct{}{}
 	}
 	d.certs = d.certs || len(f.certs) > 0
+	d.passing = d.passing || f.settings.Passthrough
+}
+
+// passthrough collects the hosts whose TLS goes to pods; of two Ingresses the older wins.
+// As in ingress-nginx it is the backend of the path "/" that gets it.
+func (p *Planner) passthrough() *Passthrough {
+	out := &Passthrough{hosts: map[string]BackendKey{}}
+	var all []*fragment
+	for _, f := range p.fragments {
+		if f.settings.Passthrough {
+			all = append(all, f)
+		}
+	}
+	slices.SortFunc(all, compareAge)
+	for _, f := range all {
+		for i := range f.drafts {
+			d := &f.drafts[i]
+			if _, taken := out.hosts[d.host]; taken || d.host == "" || d.path != "/" || d.rule.Forward == nil {
+				continue
+			}
+			out.hosts[d.host] = d.rule.Forward.Targets[0].Backend
+		}
+	}
+	return out
 }
 
 // sorted returns the fragments of keys, the oldest first.

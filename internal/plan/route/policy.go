@@ -13,21 +13,10 @@ import (
 
 // Redirect answers a request with another URL.
 type Redirect struct {
-	Location dialect.Template
-	Status   int
-}
-
-// URL is the value of Location. requestURI is escaped path and query.
-func (r *Redirect) URL(scheme, host, requestURI string) string {
-	return r.Location.Expand(func(v dialect.Var) string {
-		switch v {
-		case dialect.Scheme:
-			return scheme
-		case dialect.HostName:
-			return host
-		}
-		return requestURI
-	})
+	Location  dialect.Template
+	Status    int
+	DropSlash bool // a slash at the end of the URI is left out
+	AfterTLS  bool // a redirect to TLS, and who may ask at all, come first
 }
 
 func redirect(s *nginx.Settings) *Redirect {
@@ -36,6 +25,8 @@ func redirect(s *nginx.Settings) *Redirect {
 		return &Redirect{Location: s.Temporal, Status: s.TemporalCode}
 	case len(s.Redirect) > 0:
 		return &Redirect{Location: s.Redirect, Status: s.RedirectCode}
+	case len(s.Return.Target) > 0:
+		return &Redirect{Location: s.Return.Target, Status: s.Return.Status}
 	}
 	return nil
 }
@@ -62,11 +53,13 @@ func access(s *nginx.Settings) *Access {
 // MaxRates is how many Rates there may be.
 const MaxRates = 2
 
-// Limits bound what one client address may ask of an Ingress. Beyond them it gets 503.
+// Limits bound what one client address may ask of an Ingress. Beyond them it gets an error.
 type Limits struct {
 	Rates       []Rate         // at most MaxRates; all of them hold
 	Connections int            // requests under way; 0: no limit
 	Exempt      []netip.Prefix // clients without limits
+	// Statuses beyond Rates, and beyond Connections.
+	RateStatus, ConnectionStatus int
 }
 
 // Rate allows PerSecond requests, and Burst more at once.
@@ -80,9 +73,9 @@ func (l *Limits) Exempts(client netip.Addr) bool {
 	return slices.ContainsFunc(l.Exempt, func(p netip.Prefix) bool { return p.Contains(client) })
 }
 
-func limits(s *nginx.Settings) *Limits {
+func limits(s *nginx.Settings, o *nginx.Options) *Limits {
 	l := &s.Limits
-	out := &Limits{Connections: l.Connections, Exempt: l.Exempt}
+	out := &Limits{Connections: l.Connections, Exempt: l.Exempt, RateStatus: o.RateStatus, ConnectionStatus: o.ConnStatus}
 	if l.PerSecond > 0 {
 		out.Rates = append(out.Rates, Rate{PerSecond: float64(l.PerSecond), Burst: l.PerSecond * l.Burst})
 	}
@@ -147,6 +140,12 @@ type Affinity struct {
 	MaxAge   int // seconds; 0: until the browser ends
 	SameSite string
 	Secure   *bool // nil: for requests over TLS
+
+	Expires         int  // seconds from the response; 0: not said
+	LaxNone         bool // SameSite=None only for browsers that know it
+	Persistent      bool // new endpoints take over nobody
+	ChangeOnFailure bool // another endpoint after a failure is kept
+	Canary          bool // who was served by the canary, or not, stays there
 }
 
 // affinity is what the annotations say, for a rule with the given path.
@@ -155,7 +154,8 @@ func affinity(s *nginx.Settings, m *Match) *Affinity {
 	if !a.Enabled {
 		return nil
 	}
-	out := &Affinity{Cookie: a.Cookie, Path: a.Path, Domain: a.Domain, MaxAge: a.MaxAge, SameSite: a.SameSite, Secure: a.Secure}
+	out := &Affinity{Cookie: a.Cookie, Path: a.Path, Domain: a.Domain, MaxAge: a.MaxAge, SameSite: a.SameSite, Secure: a.Secure,
+		Expires: a.Expires, LaxNone: a.Conditional, Persistent: a.Persistent, ChangeOnFailure: a.ChangeOnFailure, Canary: !a.LegacyCanary}
 	if out.Cookie == "" {
 		out.Cookie = "INGRESSCOOKIE"
 	}

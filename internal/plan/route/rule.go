@@ -2,8 +2,10 @@ package route
 
 import (
 	"regexp"
+	"strings"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/dialect"
 	"github.com/fairway-net/fairway/internal/model"
 )
 
@@ -25,11 +27,21 @@ type Rule struct {
 	CORS     *CORS   // nil: none of our business
 	Limits   *Limits // nil: none
 	Access   *Access // nil: everybody
+	Auth     *Auth   // nil: nobody is asked
+	Password *Password
+	Any      bool // one of Access, Auth and Password is enough
 	Respond  *Respond
 	MaxBody  int64    // largest body in bytes; 0: no limit
 	Rewrite  *Rewrite // nil: the path stays as it is
 	Forward  *Forward
 	Unlogged bool // not in the access log
+
+	Errors    *Errors     // nil: errors are passed on
+	Edit      *HeaderEdit // of responses; nil: none
+	Bandwidth *Bandwidth  // nil: no limit
+	Mirror    *Mirror     // nil: none
+	KeepSlash bool        // a redirect to TLS keeps the slash at the end of the URI
+	WithPort  bool        // and names the port
 }
 
 // Source says where a rule was written: for logs, metrics and explanations.
@@ -66,7 +78,8 @@ type Match struct {
 // Secure says what happens to requests that did not come over TLS.
 type Secure uint8
 
-// The values of Secure. Requests below /.well-known/acme-challenge/ are never redirected.
+// The values of Secure. Requests below Options.NoTLS are never redirected: the challenge of RFC
+// 8555, section 8.3, is asked for over plain HTTP.
 const (
 	Plain          Secure = iota // served
 	WhereCertified               // redirected if a certificate covers the host
@@ -75,15 +88,16 @@ const (
 
 func (s Secure) String() string { return [...]string{"plain", "tls-if-certified", "tls-always"}[s] }
 
-// acmePath is exempt from redirects to TLS: the challenge of RFC 8555, section
-// 8.3, is asked for over plain HTTP.
-const acmePath = "/.well-known/acme-challenge/"
-
 // Redirects reports whether a plain HTTP request that r matched is answered by
 // a redirect to TLS.
-func (r *Rule) Redirects(req *Request, certs *Certificates) bool {
-	if r.Secure == Plain || len(req.Path) > len(acmePath) && req.Path[:len(acmePath)] == acmePath {
+func (r *Rule) Redirects(req *Request, certs *Certificates, o *Options) bool {
+	if r.Secure == Plain {
 		return false
+	}
+	for _, exempt := range o.NoTLS {
+		if strings.HasPrefix(req.Path, exempt) {
+			return false
+		}
 	}
 	return r.Secure == Always || certs.Covers(req.Host)
 }
@@ -93,15 +107,47 @@ type Forward struct {
 	Targets  []Target
 	Canary   *Canary  // nil: none; looked at before Targets
 	Protocol Protocol // "": the Backend's
+	AutoTLS  bool     // HTTPS for requests that came over TLS, in the place of Protocol
 	Timeouts Timeouts
 	Tries    int       // how many endpoints one request may be offered to; 0: all
 	Host     string    // Host header for the endpoint; "": the client's
 	Set      []Header  // further headers for the endpoint, in the place of the client's
 	Affinity *Affinity // nil: endpoints take turns
+
+	Balance  *Balance    // nil: endpoints take turns
+	Retry    *Retry      // nil: after errors and timeouts
+	TLS      *BackendTLS // nil: certificates of endpoints are not verified
+	Fallback *BackendKey // what answers where no endpoint is ready; nil: 503
+	Vars     []Field     // as Set, with variables; Name "Host" is the Host header
 }
 
 // Header is one field.
 type Header struct{ Name, Value string }
+
+// Field is a field whose value may have variables. An empty Value removes it.
+type Field struct {
+	Name  string
+	Value dialect.Template
+}
+
+// Balance is how an endpoint is chosen: by a consistent hash of Key, else, if
+// EWMA, the better of two by load and response time.
+type Balance struct {
+	EWMA   bool
+	Key    dialect.Template
+	Subset int // 0: one endpoint per key; else one of so many
+}
+
+// Retry says after which failures a request goes to another endpoint. A connection
+// that does not come about always counts.
+type Retry struct {
+	Error         bool // the connection broke before there was a response
+	Timeout       bool // there was none in time
+	InvalidHeader bool
+	NonIdempotent bool // also of methods that may do harm twice
+	Statuses      []int
+	Within        time.Duration // all attempts together; 0: no limit
+}
 
 // Target is a backend's share of the requests.
 type Target struct {
@@ -119,7 +165,8 @@ type Timeouts struct {
 // Respond answers a request without a backend.
 type Respond struct {
 	Status int
-	Text   string // one line
+	Text   string           // one line
+	Body   dialect.Template // all of the answer, if Text is ""
 }
 
 // Find returns the rule of h for a canonical path: the one of highest

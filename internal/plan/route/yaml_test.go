@@ -47,6 +47,8 @@ func decode(t testing.TB, doc string) any {
 		obj = &corev1.Service{}
 	case "EndpointSlice":
 		obj = &discoveryv1.EndpointSlice{}
+	case "ConfigMap":
+		obj = &corev1.ConfigMap{}
 	case "Secret":
 		obj = &corev1.Secret{}
 	default:
@@ -142,10 +144,12 @@ func ask(p *Plan, host, path string) string {
 		return ""
 	case r.Respond != nil:
 		return fmt.Sprint(r.Respond.Status)
+	case r.Redirect != nil:
+		return fmt.Sprint(r.Redirect.Status)
 	}
 	return r.Forward.Targets[0].Backend.Service.Name
 }
 
 func backendKey(service string, port uint16) BackendKey {
-	return BackendKey{model.Name{Namespace: "default", Name: service}, model.IntOrString{Int: port}}
+	return BackendKey{Service: model.Name{Namespace: "default", Name: service}, Port: model.IntOrString{Int: port}}
 }

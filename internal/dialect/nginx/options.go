@@ -1,0 +1,162 @@
+package nginx
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/fairway-net/fairway/internal/dialect"
+	"github.com/fairway-net/fairway/internal/model"
+)
+
+// Options are what the ConfigMap of ingress-nginx says, for all Ingresses.
+type Options struct {
+	Base         Settings // what an Ingress without annotations says
+	RedirectCode int      // of redirects to HTTPS
+	HSTS         bool
+	HSTSAge      string
+	HSTSSub      bool
+	HSTSPreload  bool
+	Underscores  bool // headers with an underscore are passed on
+	RateStatus   int  // beyond limit-rps, limit-rpm
+	ConnStatus   int  // beyond limit-connections
+
+	AllowSnippets  bool
+	Risk           dialect.Risk // the highest that is accepted
+	CrossNamespace bool         // annotations may name Secrets and ConfigMaps of other namespaces
+	NoAuth, NoTLS  []string     // paths whose rules have no external authentication, or no redirect to HTTPS
+
+	BlockCIDRs    []netip.Prefix
+	BlockAgents   []*regexp.Regexp
+	BlockReferers []*regexp.Regexp
+
+	ForwardedHeaders bool           // X-Forwarded-* of clients is believed
+	Trusted          []netip.Prefix // only of those
+	ForwardedFor     string         // the header that has the client's address
+	FullForwardedFor bool           // append to X-Forwarded-For instead of replacing it
+	ProxyProtocol    bool
+	OriginalURI      bool // X-Original-URI for pods
+
+	AddHeaders    model.Name // ConfigMap with headers for responses
+	SetHeaders    model.Name // ConfigMap with headers for pods
+	ServerHeader  bool       // the pods' Server is passed on
+	GlobalAuth    Auth
+	AllowedHeader []string // that custom-headers may set, in lower case
+}
+
+// NewOptions is what holds without a ConfigMap.
+func NewOptions() *Options {
+	o := &Options{Base: Defaults(), RedirectCode: 308, HSTS: true, HSTSAge: "31536000", HSTSSub: true, RateStatus: 503, ConnStatus: 503,
+		Risk: dialect.High, NoAuth: []string{acme}, NoTLS: []string{acme}, ForwardedFor: "X-Forwarded-For"}
+	o.GlobalAuth = o.Base.Auth
+	return o
+}
+
+const acme = "/.well-known/acme-challenge"
+
+// clone copies what a Parse may append to.
+func (s *Settings) clone() Settings {
+	out := *s
+	out.Response.Hide = slices.Clone(s.Response.Hide)
+	out.Allow, out.Deny = slices.Clone(s.Allow), slices.Clone(s.Deny)
+	return out
+}
+
+// Option is one row of the table of options.
+type Option struct {
+	dialect.Doc
+	set func(o *Options, value string) error
+}
+
+// ParseOptions reads the data of ConfigMaps, of which later ones win key by key.
+// refs say whose they are, for what is rejected.
+func ParseOptions(refs []model.Ref, data []map[string]string) (*Options, []model.Rejected) {
+	o := NewOptions()
+	var rejected []model.Rejected
+	for i, values := range data {
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			if r := o.option(key, values[key]); r != nil {
+				r.Ref, r.Field = refs[i], "data["+key+"]"
+				rejected = append(rejected, *r)
+			}
+		}
+	}
+	return o, rejected
+}
+
+func (o *Options) option(key, value string) *model.Rejected {
+	table := optionTable()
+	i, ok := slices.BinarySearchFunc(table, key, func(a Option, k string) int { return cmp.Compare(a.Key, k) })
+	if !ok {
+		r := &model.Rejected{Reason: "OptionUnknown", Message: fmt.Sprintf("Fairway has no option %s", key), Fix: "remove it: it has no effect"}
+		names := []string{}
+		for _, a := range table {
+			names = append(names, a.Key)
+		}
+		if near, ok := dialect.Nearest(key, names); ok {
+			r.Fix = fmt.Sprintf("did you mean %s? Else remove it: it has no effect", near)
+		}
+		return r
+	}
+	err := table[i].set(o, value)
+	if err == nil {
+		return nil
+	}
+	r := &model.Rejected{Reason: "OptionInvalid", Message: err.Error()}
+	if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
+		r.Message, r.Fix = v.Problem, v.Fix
+	}
+	return r
+}
+
+// OptionTable returns the options in the order of their keys. It must not be changed.
+func OptionTable() []Option { return optionTable() }
+
+var optionTable = sync.OnceValue(func() []Option {
+	all := slices.Concat(ownOptions(), defaultOptions(), tunings())
+	slices.SortFunc(all, func(a, b Option) int { return cmp.Compare(a.Key, b.Key) })
+	return all
+})
+
+// defaultOptions have the names of annotations and are their defaults.
+func defaultOptions() (out []Option) {
+	for _, key := range strings.Fields(`
+		ssl-redirect force-ssl-redirect relative-redirects proxy-connect-timeout proxy-read-timeout proxy-send-timeout
+		proxy-next-upstream proxy-next-upstream-tries proxy-next-upstream-timeout proxy-body-size proxy-cookie-domain proxy-cookie-path
+		proxy-redirect-from proxy-redirect-to limit-rate limit-rate-after load-balance service-upstream custom-http-errors
+		denylist-source-range whitelist-source-range ssl-ciphers`) {
+		row := lookUp(key)
+		doc := row.Doc
+		doc.Text = "Default of the annotation " + key
+		out = append(out, Option{doc, func(o *Options, v string) error {
+			if strings.TrimSpace(v) == "" {
+				return nil
+			}
+			return row.set(&o.Base, v)
+		}})
+	}
+	return out
+}
+
+// tunings are options of nginx's machinery that needs no tuning here.
+func tunings() (out []Option) {
+	for _, key := range strings.Fields(`
+		access-log-path bind-address client-body-buffer-size client-header-buffer-size disable-ipv6 disable-ipv6-dns enable-aio-write enable-multi-accept
+		enable-ocsp enable-opentelemetry enable-real-ip enable-serial-reloads error-log-level error-log-path generate-request-id
+		grpc-buffer-size-kb http2-max-field-size http2-max-header-size http2-max-requests ignore-invalid-headers lua-shared-dicts
+		map-hash-bucket-size max-worker-connections max-worker-open-files nginx-status-ipv4-whitelist nginx-status-ipv6-whitelist
+		opentelemetry-trust-incoming-span proxy-buffer-size proxy-buffering proxy-buffers-number proxy-busy-buffers-size proxy-headers-hash-bucket-size
+		proxy-headers-hash-max-size proxy-request-buffering proxy-ssl-location-only reuse-port server-name-hash-bucket-size server-name-hash-max-size
+		server-tokens strict-validate-path-type ssl-buffer-size ssl-dh-param ssl-ecdh-curve ssl-session-cache ssl-session-cache-size ssl-session-tickets ssl-session-timeout
+		upstream-keepalive-connections upstream-keepalive-requests upstream-keepalive-time upstream-keepalive-timeout use-geoip use-geoip2 use-http2
+		variables-hash-bucket-size variables-hash-max-size worker-cpu-affinity worker-processes worker-shutdown-timeout`) {
+		out = append(out, Option{dialect.Doc{Key: key, Effect: dialect.Silent, Text: "Accepted without effect"}, func(*Options, string) error { return nil }})
+	}
+	return out
+}

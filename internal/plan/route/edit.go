@@ -1,0 +1,142 @@
+package route
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/fairway-net/fairway/internal/dialect"
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
+	"github.com/fairway-net/fairway/internal/model"
+)
+
+// HeaderEdit is what is changed in the head of a response.
+type HeaderEdit struct {
+	Set          []Field // on every response; an empty value removes the field
+	Add          []Field // beside what is there, on successes and redirects
+	Hide         []string
+	CookieDomain nginx.Replace
+	CookiePath   nginx.Replace
+	RedirectFrom string // beginning of Location and Refresh
+	RedirectTo   dialect.Template
+}
+
+// Errors replaces errors by the answers of a backend.
+type Errors struct {
+	Codes   []int // sorted
+	Backend BackendKey
+	OwnOnly bool // those of endpoints are passed on
+}
+
+// Replaces reports whether an error is replaced.
+func (e *Errors) Replaces(status int) bool {
+	_, found := slices.BinarySearch(e.Codes, status)
+	return found
+}
+
+// Bandwidth bounds how fast one response goes to its client, in bytes.
+type Bandwidth struct {
+	PerSecond int64
+	After     int64 // that go before
+}
+
+// Mirror sends copies of requests to another URL.
+type Mirror struct {
+	Target dialect.Template
+	Host   string // "": that of Target
+	NoBody bool
+}
+
+func fields(in []nginx.Header) (out []Field) {
+	for _, h := range in {
+		out = append(out, Field{h.Name, h.Value})
+	}
+	return out
+}
+
+// edit collects what the settings, and ConfigMaps that they name, change.
+func (f *fragment) readEdit(r *reading) {
+	s := &f.settings.Response
+	e := HeaderEdit{Set: fields(s.Set), Add: fields(s.Add), Hide: s.Hide, CookieDomain: s.CookieDomain, CookiePath: s.CookiePath}
+	if s.RedirectFrom != "" && s.RedirectFrom != "off" && s.RedirectFrom != "default" {
+		if to := s.RedirectTo.String(); to == "" || to == "off" {
+			f.reject("proxy-redirect-from", "AnnotationInvalid", "proxy-redirect-to is not set", "set both")
+		} else {
+			e.RedirectFrom, e.RedirectTo = s.RedirectFrom, s.RedirectTo
+		}
+	}
+	if name := r.options.AddHeaders; name.Name != "" {
+		if m := r.configMap(name); m != nil {
+			e.Set = append(e.Set, f.headersOf(m, "")...)
+		}
+	}
+	if s.Headers.Name != "" {
+		f.readCustomHeaders(r, &e)
+	}
+	if len(e.Set)+len(e.Add)+len(e.Hide) > 0 || e.CookieDomain.From != "" || e.CookiePath.From != "" || e.RedirectFrom != "" {
+		f.edit = &e
+	}
+}
+
+func (f *fragment) readCustomHeaders(r *reading, e *HeaderEdit) {
+	name := f.settings.Response.Headers
+	if name.Namespace == "" {
+		name.Namespace = f.ing.Namespace
+	}
+	m := r.configMap(name)
+	if m == nil {
+		f.reject("custom-headers", "ConfigMapNotFound", fmt.Sprintf("ConfigMap %s does not exist", name), "create it with a header in each key")
+		return
+	}
+	for _, h := range f.headersOf(m, "custom-headers") {
+		if !slices.Contains(r.options.AllowedHeader, strings.ToLower(h.Name)) {
+			f.reject("custom-headers", "HeaderNotAllowed", fmt.Sprintf("header %s of ConfigMap %s is not allowed", h.Name, name), "ask for it to be added to the option global-allowed-response-headers")
+			continue
+		}
+		e.Set = append(e.Set, h)
+	}
+}
+
+// headersOf reads a ConfigMap of headers. Values are text: a dollar sign is one.
+func (f *fragment) headersOf(m *model.ConfigMap, annotation string) (out []Field) {
+	for _, name := range slices.Sorted(maps.Keys(m.Data)) {
+		value := strings.TrimSpace(m.Data[name])
+		if !nginx.ValidHeader(name, value) {
+			if annotation != "" {
+				f.reject(annotation, "HeaderInvalid", fmt.Sprintf("%q of ConfigMap %s is no header that can be set", name, m.Name), "correct the key or the value")
+			}
+			continue
+		}
+		out = append(out, Field{name, dialect.Text(value)})
+	}
+	return out
+}
+
+// readBackends resolves default-backend to the first port of its Service.
+func (f *fragment) readBackends(r *reading) {
+	e := &f.settings.Errors
+	if e.Backend == "" {
+		if len(e.Codes) > 0 {
+			f.reject("custom-http-errors", "NoDefaultBackend", "default-backend is not set, so that there is nobody to ask for error pages", "name a Service in the annotation default-backend")
+		}
+		return
+	}
+	name := model.Name{Namespace: f.ing.Namespace, Name: e.Backend}
+	svc := r.service(name)
+	port := model.IntOrString{Int: 80}
+	if svc != nil {
+		for i := range svc.Ports {
+			if svc.Ports[i].Protocol == model.TCP {
+				port.Int = svc.Ports[i].Port
+				break
+			}
+		}
+	}
+	key := BackendKey{Service: name, Port: port}
+	f.defaultBackend = &key
+	f.backends = append(f.backends, backendRef{key, nginx.Field(nginx.Prefix + "default-backend")})
+	if len(e.Codes) > 0 {
+		f.errors = &Errors{Codes: e.Codes, Backend: key, OwnOnly: e.Off}
+	}
+}

@@ -1,0 +1,478 @@
+package proxy
+
+import (
+	"crypto/md5"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/model"
+)
+
+// objects with data.
+func opaque(name string, pairs ...string) *model.Secret {
+	s := &model.Secret{Name: named(name), Type: "Opaque", Data: map[string][]byte{}}
+	for i := 0; i < len(pairs); i += 2 {
+		s.Data[pairs[i]] = []byte(pairs[i+1])
+	}
+	return s
+}
+
+func configMap(namespace, name string, pairs ...string) *model.ConfigMap {
+	m := &model.ConfigMap{Name: model.Name{Namespace: namespace, Name: name}, Data: map[string]string{}}
+	for i := 0; i < len(pairs); i += 2 {
+		m.Data[pairs[i]] = pairs[i+1]
+	}
+	return m
+}
+
+// handled is a backend that does what f says.
+func handled(t *testing.T, f http.HandlerFunc) *httptest.Server {
+	s := httptest.NewServer(f)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// TestBasicAuth: sha is {SHA} of "secret".
+func TestBasicAuth(t *testing.T) {
+	const sha = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
+	w := newWorld(t)
+	backend, got := seen(t)
+	w.set(service("a"), slice("a", addrOf(backend)), opaque("file", "auth", "# users\nalice:"+sha+"\n"), opaque("map", "alice", sha),
+		annotate(ingress("f", "file.example", "/ a"), "auth-type", "basic", "auth-secret", "file", "auth-realm", "Staff only"),
+		annotate(ingress("m", "map.example", "/ a"), "auth-type", "basic", "auth-secret", "map", "auth-secret-type", "auth-map"))
+	for _, host := range []string{"file.example", "map.example"} {
+		for credentials, want := range map[string]int{"": 401, "Basic YWxpY2U6c2VjcmV0": 200, "Basic YWxpY2U6d3Jvbmc=": 401, "Basic Ym9iOnNlY3JldA==": 401, "Basic %": 401, "Bearer x": 401} {
+			resp, _ := w.get("http://"+host+"/", "Authorization", credentials)
+			if resp.StatusCode != want {
+				t.Errorf("%s, %q: %d, want %d", host, credentials, resp.StatusCode, want)
+			}
+			if want == 401 && !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), `Basic realm="`) {
+				t.Errorf("challenge %q", resp.Header.Get("WWW-Authenticate"))
+			}
+			if want == 200 && got.Get("Authorization") != "" {
+				t.Errorf("the endpoint sees %q", got.Get("Authorization"))
+			}
+		}
+	}
+	if resp, _ := w.get("http://file.example/"); resp.Header.Get("WWW-Authenticate") != `Basic realm="Staff only"` {
+		t.Errorf("challenge %q", resp.Header.Get("WWW-Authenticate"))
+	}
+	// Another password, and then no Secret: nobody gets in.
+	w.set(opaque("file", "auth", "alice:{PLAIN}other"))
+	if resp, _ := w.get("http://file.example/", "Authorization", "Basic YWxpY2U6c2VjcmV0"); resp.StatusCode != 401 {
+		t.Errorf("with the old password: %d", resp.StatusCode)
+	}
+	w.set(opaque("file"))
+	if resp, _ := w.get("http://file.example/"); resp.StatusCode != 503 {
+		t.Errorf("without a file: %d", resp.StatusCode)
+	}
+}
+
+func TestDigestAuth(t *testing.T) {
+	sum := func(s string) string { b := md5.Sum([]byte(s)); return hex.EncodeToString(b[:]) }
+	w := newWorld(t)
+	a := w.backend("a")
+	w.set(service("a"), slice("a", addrOf(a)), opaque("users", "auth", "alice:staff:"+sum("alice:staff:secret")+"\n"),
+		annotate(ingress("f", "h.example", "/ a"), "auth-type", "digest", "auth-secret", "users", "auth-realm", "staff"))
+	nonce := func() string {
+		resp, _ := w.get("http://h.example/x?y")
+		if resp.StatusCode != 401 {
+			t.Fatalf("%d", resp.StatusCode)
+		}
+		return parameters(strings.TrimPrefix(resp.Header.Get("WWW-Authenticate"), "Digest "))["nonce"]
+	}
+	ask := func(nonce, nc, password, uri string) *http.Response {
+		response := sum(sum("alice:staff:"+password) + ":" + nonce + ":" + nc + ":c:auth:" + sum("GET:"+uri))
+		resp, _ := w.get("http://h.example/x?y", "Authorization", fmt.Sprintf(`Digest username="alice", realm="staff", nonce="%s", uri="%s", qop=auth, nc=%s, cnonce="c", response="%s"`, nonce, uri, nc, response))
+		return resp
+	}
+	n := nonce()
+	if r := ask(n, "00000001", "secret", "/x?y"); r.StatusCode != 200 {
+		t.Errorf("with the password: %d", r.StatusCode)
+	}
+	if r := ask(n, "00000001", "secret", "/x?y"); r.StatusCode != 401 || !strings.Contains(r.Header.Get("WWW-Authenticate"), "stale=true") {
+		t.Errorf("again with the same count: %d %s", r.StatusCode, r.Header.Get("WWW-Authenticate"))
+	}
+	if r := ask(n, "00000002", "secret", "/x?y"); r.StatusCode != 200 {
+		t.Errorf("with the next count: %d", r.StatusCode)
+	}
+	for _, r := range []*http.Response{ask(nonce(), "00000001", "wrong", "/x?y"), ask("made-up", "00000001", "secret", "/x?y"), ask(nonce(), "00000001", "secret", "/other")} {
+		if r.StatusCode != 401 {
+			t.Errorf("got in: %d", r.StatusCode)
+		}
+	}
+}
+
+// TestExternalAuth: what the service is asked, and what becomes of its answer.
+func TestExternalAuth(t *testing.T) {
+	w := newWorld(t)
+	backend, got := seen(t)
+	var asked http.Request
+	var questions atomic.Int32
+	auth := handled(t, func(rw http.ResponseWriter, r *http.Request) {
+		questions.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		asked = *r
+		if len(body) > 0 {
+			t.Errorf("the question has the body %q", body)
+		}
+		rw.Header().Set("X-User", "alice")
+		rw.Header().Add("Set-Cookie", "session=1")
+		status := 200
+		fmt.Sscan(r.Header.Get("X-Status"), &status)
+		if status == 401 {
+			rw.Header().Set("WWW-Authenticate", "Bearer")
+		}
+		rw.WriteHeader(status)
+	})
+	w.set(service("a"), slice("a", addrOf(backend)), configMap("default", "extra", "X-Extra", "yes"),
+		annotate(ingress("a", "h.example", "/ a"), "auth-url", auth.URL+"/check?host=$host", "auth-response-headers", "X-User, X-Group", "auth-proxy-set-headers", "extra"),
+		annotate(ingress("s", "sign.example", "/ a"), "auth-url", auth.URL+"/check", "auth-signin", "https://$host/start", "auth-method", "POST"),
+		annotate(ingress("k", "kept.example", "/ a"), "auth-url", auth.URL+"/check", "auth-cache-key", "$http_x_key", "auth-cache-duration", "200 1m"),
+		annotate(ingress("g", "gone.example", "/ a"), "auth-url", "http://127.0.0.1:1/"))
+	resp, _ := w.request("POST", "http://h.example/a/../b?c=d", strings.NewReader("body"), "X-User", "mallory", "X-Group", "root", "Cookie", "x=y")
+	if resp.StatusCode != 200 || got.Get("X-User") != "alice" || got.Get("X-Group") != "" {
+		t.Errorf("%d, endpoint sees user %q group %q", resp.StatusCode, got.Get("X-User"), got.Get("X-Group"))
+	}
+	if c := resp.Header.Get("Set-Cookie"); c != "session=1" {
+		t.Errorf("cookie %q", c)
+	}
+	for name, want := range map[string]string{"X-Original-Url": "http://h.example/b?c=d", "X-Original-Method": "POST", "X-Sent-From": "nginx-ingress-controller",
+		"X-Auth-Request-Redirect": "/b?c=d", "Cookie": "x=y", "X-Extra": "yes", "X-Real-Ip": "127.0.0.1"} {
+		if v := asked.Header.Get(name); v != want {
+			t.Errorf("the question has %s: %q, want %q", name, v, want)
+		}
+	}
+	if asked.Method != "GET" || asked.URL.RequestURI() != "/check?host=h.example" {
+		t.Errorf("the question is %s %s", asked.Method, asked.URL)
+	}
+	for status, want := range map[string]int{"204": 200, "401": 401, "403": 403, "302": 500, "404": 500, "500": 500} {
+		resp, _ := w.get("http://h.example/", "X-Status", status)
+		if resp.StatusCode != want || status == "401" && resp.Header.Get("WWW-Authenticate") != "Bearer" {
+			t.Errorf("after %s: %d, want %d; %v", status, resp.StatusCode, want, resp.Header)
+		}
+	}
+	resp, _ = w.get("https://sign.example/x?y=z", "X-Status", "401")
+	if l := resp.Header.Get("Location"); resp.StatusCode != 302 || l != "https://sign.example/start?rd=https://sign.example%2Fx%3Fy%3Dz" || resp.Header.Get("Set-Cookie") != "session=1" {
+		t.Errorf("sign in: %d %q %v", resp.StatusCode, l, resp.Header)
+	}
+	if asked.Method != "POST" || asked.Header.Get("X-Original-Uri") != "/x?y=z" {
+		t.Errorf("with auth-method: %s %v", asked.Method, asked.Header)
+	}
+	before := questions.Load()
+	for _, key := range []string{"1", "1", "1", "2"} {
+		if resp, _ := w.get("http://kept.example/", "X-Key", key); resp.StatusCode != 200 || got.Get("X-User") == "mallory" {
+			t.Errorf("kept: %d", resp.StatusCode)
+		}
+	}
+	if n := questions.Load() - before; n != 2 {
+		t.Errorf("%d questions for two keys", n)
+	}
+	if resp, _ := w.get("http://gone.example/"); resp.StatusCode != 500 {
+		t.Errorf("without the service: %d", resp.StatusCode)
+	}
+}
+
+// TestGlobalAuth: the option holds where no annotation does, but for the challenge of ACME.
+func TestGlobalAuth(t *testing.T) {
+	w := newWorld(t)
+	a := w.backend("a")
+	auth := handled(t, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(403) })
+	w.set(service("a"), slice("a", addrOf(a)), configMap("ingress-nginx", "ingress-nginx-controller", "global-auth-url", auth.URL),
+		ingress("a", "h.example", "/ a", "/.well-known/acme-challenge/token a"), annotate(ingress("b", "open.example", "/ a"), "enable-global-auth", "false"))
+	for url, want := range map[string]int{"http://h.example/": 403, "http://open.example/": 200, "http://h.example/.well-known/acme-challenge/token": 200} {
+		if resp, _ := w.get(url); resp.StatusCode != want {
+			t.Errorf("%s: %d, want %d", url, resp.StatusCode, want)
+		}
+	}
+}
+
+func TestSatisfyAny(t *testing.T) {
+	w := newWorld(t)
+	a := w.backend("a")
+	w.set(service("a"), slice("a", addrOf(a)), opaque("users", "auth", "alice:{PLAIN}secret"),
+		annotate(ingress("a", "far.example", "/ a"), "satisfy", "any", "auth-type", "basic", "auth-secret", "users", "allowlist-source-range", "192.0.2.0/24"),
+		annotate(ingress("b", "near.example", "/ a"), "satisfy", "any", "auth-type", "basic", "auth-secret", "users", "allowlist-source-range", "127.0.0.0/8"),
+		annotate(ingress("c", "both.example", "/ a"), "auth-type", "basic", "auth-secret", "users", "allowlist-source-range", "192.0.2.0/24"))
+	for _, c := range []struct {
+		host, credentials string
+		want              int
+	}{{"far.example", "", 401}, {"far.example", "Basic YWxpY2U6c2VjcmV0", 200}, {"near.example", "", 200}, {"both.example", "Basic YWxpY2U6c2VjcmV0", 403}} {
+		if resp, _ := w.get("http://"+c.host+"/", "Authorization", c.credentials); resp.StatusCode != c.want {
+			t.Errorf("%s with %q: %d, want %d", c.host, c.credentials, resp.StatusCode, c.want)
+		}
+	}
+}
+
+func TestCustomErrors(t *testing.T) {
+	w := newWorld(t)
+	var asked http.Header
+	var uri string
+	pages := handled(t, func(rw http.ResponseWriter, r *http.Request) {
+		asked, uri = r.Header, r.RequestURI
+		rw.Header().Set("Content-Type", "application/json")
+		status := 0
+		fmt.Sscan(r.Header.Get("X-Code"), &status)
+		rw.WriteHeader(status)
+		fmt.Fprintf(rw, "page for %d", status)
+	})
+	backend := handled(t, func(rw http.ResponseWriter, r *http.Request) {
+		status := 200
+		fmt.Sscan(r.URL.Query().Get("status"), &status)
+		rw.WriteHeader(status)
+		fmt.Fprint(rw, "endpoint")
+	})
+	w.set(service("a"), slice("a", addrOf(backend)), service("pages"), slice("pages", addrOf(pages)), service("empty"),
+		annotate(ingress("a", "h.example", "/ a", "/empty empty"), "custom-http-errors", "404,503", "default-backend", "pages"),
+		annotate(ingress("b", "own.example", "/ a", "/empty empty"), "custom-http-errors", "404,503", "default-backend", "pages", "disable-proxy-intercept-errors", "true"),
+		annotate(ingress("c", "spare.example", "/empty empty"), "default-backend", "pages"))
+	for _, c := range []struct {
+		url    string
+		status int
+		body   string
+	}{
+		{"http://h.example/?status=404", 404, "page for 404"},
+		{"http://h.example/?status=500", 500, "endpoint"},
+		{"http://h.example/?status=200", 200, "endpoint"},
+		{"http://h.example/empty", 503, "page for 503"},
+		{"http://own.example/?status=404", 404, "endpoint"},
+		{"http://own.example/empty", 503, "page for 503"},
+		{"http://spare.example/empty", 503, "page for 503"},
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			body := io.Reader(nil)
+			if method == "POST" {
+				body = strings.NewReader(strings.Repeat("x", 100_000))
+			}
+			resp, text := w.request(method, c.url, body, "Accept", "text/x")
+			if resp.StatusCode != c.status || text != c.body {
+				t.Errorf("%s %s: %d %q, want %d %q", method, c.url, resp.StatusCode, text, c.status, c.body)
+			}
+		}
+	}
+	w.get("http://h.example/x?status=404", "Accept", "text/x")
+	for name, want := range map[string]string{"X-Code": "404", "X-Format": "text/x", "X-Original-Uri": "/x?status=404", "X-Namespace": "default", "X-Ingress-Name": "a",
+		"X-Service-Name": "a", "X-Service-Port": "80"} {
+		if v := asked.Get(name); v != want {
+			t.Errorf("%s is %q, want %q", name, v, want)
+		}
+	}
+	if !strings.HasPrefix(uri, "/?") || asked.Get("X-Request-Id") == "" {
+		t.Errorf("%s, %v", uri, asked)
+	}
+	if resp, _ := w.get("https://h.example/?status=404"); resp.Header.Get("Content-Type") != "application/json" || resp.ProtoMajor != 2 {
+		t.Errorf("over HTTP/2: %v", resp.Header)
+	}
+}
+
+func TestResponseHeaders(t *testing.T) {
+	w := newWorld(t)
+	backend := handled(t, func(rw http.ResponseWriter, _ *http.Request) {
+		h := rw.Header()
+		h.Add("Set-Cookie", "a=b; Path=/app/x; Domain=inner.example; HttpOnly")
+		h.Add("Set-Cookie", "c=d; path=/other")
+		h.Set("Location", "http://inner.example/x")
+		h.Set("X-Secret", "1")
+		h.Set("X-Own", "endpoint")
+		h.Set("Server", "endpoint")
+		rw.WriteHeader(302)
+	})
+	w.set(service("a"), slice("a", addrOf(backend)), configMap("default", "headers", "X-Own", "gateway", "X-Not", "allowed"),
+		configMap("fairway-system", "ingress-nginx-controller", "global-allowed-response-headers", "X-Own", "hide-headers", "X-Secret", "add-headers", "default/all", "allow-snippet-annotations", "true"),
+		configMap("default", "all", "X-All", "yes"),
+		annotate(ingress("a", "h.example", "/ a"), "proxy-cookie-path", "/app /", "proxy-cookie-domain", "inner.example h.example",
+			"proxy-redirect-from", "http://inner.example/", "proxy-redirect-to", "https://h.example/", "custom-headers", "default/headers",
+			"configuration-snippet", `more_set_headers "X-Was: $sent_http_x_secret"; add_header X-Added "$request_method";`))
+	resp, _ := w.get("http://h.example/")
+	for name, want := range map[string]string{"Location": "https://h.example/x", "X-Secret": "", "X-Own": "gateway", "X-Not": "", "X-All": "yes", "X-Was": "1", "X-Added": "GET",
+		"Server": "fairway", "Strict-Transport-Security": ""} {
+		if v := resp.Header.Get(name); v != want || len(resp.Header[name]) > 1 {
+			t.Errorf("%s is %q, want %q", name, resp.Header[name], want)
+		}
+	}
+	if c := resp.Header["Set-Cookie"]; len(c) != 2 || c[0] != "a=b; Path=//x; Domain=h.example; HttpOnly" || c[1] != "c=d; path=/other" {
+		t.Errorf("cookies %q", c)
+	}
+	for _, url := range []string{"https://h.example/", "https://other.example/"} {
+		if resp, _ := w.get(url); resp.Header.Get("Strict-Transport-Security") != "max-age=31536000; includeSubDomains" {
+			t.Errorf("%s: %v", url, resp.Header)
+		}
+	}
+}
+
+func TestMirror(t *testing.T) {
+	w := newWorld(t)
+	a := w.backend("a")
+	copies := make(chan string, 10)
+	target := handled(t, func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		copies <- fmt.Sprintf("%s %s host=%s %d", r.Method, r.RequestURI, r.Host, len(body))
+	})
+	w.set(service("a"), slice("a", addrOf(a)), annotate(ingress("a", "h.example", "/ a"), "mirror-target", target.URL+"/copy$request_uri", "mirror-host", "copy.example"),
+		annotate(ingress("b", "headless.example", "/ a"), "mirror-target", target.URL, "mirror-request-body", "off"))
+	for _, c := range []struct {
+		url, want string
+		size      int
+	}{
+		{"http://h.example/x?y", "POST /copy/x?y host=copy.example 3", 3},
+		{"http://h.example/x", "POST /copy/x host=copy.example 300000", 300_000},
+		{"http://headless.example/", "POST / host=" + strings.TrimPrefix(target.URL, "http://") + " 0", 3},
+	} {
+		for _, chunked := range []bool{false, true} {
+			body := io.Reader(strings.NewReader(strings.Repeat("x", c.size)))
+			if chunked {
+				body = struct{ io.Reader }{body}
+			}
+			if resp, text := w.request("POST", c.url, body); resp.StatusCode != 200 || !strings.HasSuffix(text, strings.Repeat("x", c.size)) {
+				t.Errorf("%s: %d %.80s", c.url, resp.StatusCode, text)
+			}
+			select {
+			case got := <-copies:
+				if got != c.want {
+					t.Errorf("mirrored %q, want %q", got, c.want)
+				}
+			case <-time.After(5 * time.Second):
+				t.Errorf("%s: no copy", c.url)
+			}
+		}
+	}
+	// A long body goes to the endpoint whole, and not to the mirror.
+	big := annotate(ingress("c", "big.example", "/ a"), "mirror-target", target.URL, "proxy-body-size", "0")
+	w.set(big)
+	if _, text := w.request("POST", "http://big.example/", struct{ io.Reader }{strings.NewReader(strings.Repeat("x", 3<<20))}); !strings.HasSuffix(text, strings.Repeat("x", 3<<20)) {
+		t.Errorf("%d bytes came", len(text))
+	}
+	select {
+	case got := <-copies:
+		t.Errorf("mirrored %q", got)
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// TestBandwidth: 64 KiB, of which 32 KiB go at 32 KiB/s: a second.
+func TestBandwidth(t *testing.T) {
+	w := newWorld(t)
+	backend := handled(t, func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(make([]byte, 64<<10)) })
+	w.set(service("a"), slice("a", addrOf(backend)), annotate(ingress("a", "h.example", "/ a"), "limit-rate", "32", "limit-rate-after", "32"))
+	begun := time.Now()
+	if _, text := w.get("http://h.example/"); len(text) != 64<<10 {
+		t.Errorf("%d bytes", len(text))
+	}
+	if took := time.Since(begun); took < 400*time.Millisecond { // the last piece need not wait for its time
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestMoreRedirects(t *testing.T) {
+	w := newWorld(t)
+	a := w.backend("a")
+	text := ingress("t", "slash.example", "/docs/ a", "/ a")
+	text.Rules[0].Paths[0].Type = model.ImplementationSpecific
+	w.set(service("a"), slice("a", addrOf(a)), text, annotate(ingress("w", "shop.example", "/ a"), "from-to-www-redirect", "true"),
+		annotate(ingress("v", "www.inn.example", "/ a"), "from-to-www-redirect", "true"),
+		annotate(ingress("o", "www.own.example", "/ a"), "from-to-www-redirect", "true"), ingress("n", "own.example", "/ a"),
+		annotate(ingress("f", "tls.example", "/ a"), "force-ssl-redirect", "true"),
+		annotate(ingress("k", "kept.example", "/ a"), "force-ssl-redirect", "true", "preserve-trailing-slash", "true"))
+	for _, c := range []struct{ url, want string }{
+		{"http://slash.example/docs", "301 http://slash.example/docs/"},
+		{"http://slash.example/docs?a=b", "301 http://slash.example/docs/?a=b"},
+		{"http://slash.example/docs/", "200 "},
+		{"http://slash.example/docsy", "200 "},
+		{"http://www.shop.example/x/?y", "308 http://shop.example/x/?y"},
+		{"https://www.shop.example/x/", "308 https://shop.example/x"},
+		{"http://inn.example/", "308 http://www.inn.example"},
+		{"http://own.example/", "200 "},
+		{"http://tls.example/x/", "308 https://tls.example/x"},
+		{"http://tls.example/", "308 https://tls.example"},
+		{"http://kept.example/x/", "308 https://kept.example/x/"},
+		{"http://tls.example/.well-known/acme-challenge/x", "200 "},
+	} {
+		resp, _ := w.get(c.url)
+		if got := fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("Location")); got != c.want {
+			t.Errorf("%s: %s, want %s", c.url, got, c.want)
+		}
+	}
+}
+
+// TestForwardedHeaders: they count only where the operator says so, and of whom.
+func TestForwardedHeaders(t *testing.T) {
+	w := newWorld(t)
+	backend, got := seen(t)
+	sent := []string{"X-Forwarded-For", "192.0.2.7, 10.9.9.9", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "shop.example", "X-Forwarded-Port", "8443", "X_Under", "1"}
+	w.set(service("a"), slice("a", addrOf(backend)), annotate(ingress("a", "h.example", "/ a"), "allowlist-source-range", "192.0.2.0/24", "force-ssl-redirect", "true"))
+	if resp, _ := w.get("http://h.example/", sent...); resp.StatusCode != 308 {
+		t.Errorf("without the option: %d", resp.StatusCode)
+	}
+	options := []string{"use-forwarded-headers", "true", "proxy-real-ip-cidr", "127.0.0.0/8,10.0.0.0/8", "enable-underscores-in-headers", "true", "proxy-add-original-uri-header", "true"}
+	w.set(configMap("fairway-system", "ingress-nginx-controller", options...))
+	if resp, _ := w.get("http://h.example/a", sent...); resp.StatusCode != 200 {
+		t.Fatalf("with the option: %d", resp.StatusCode)
+	}
+	for name, want := range map[string]string{"X-Forwarded-For": "192.0.2.7", "X-Real-Ip": "192.0.2.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.example", "X-Forwarded-Port": "8443",
+		"X_under": "1", "X-Original-Uri": "/a"} {
+		if v := got.Get(name); v != want {
+			t.Errorf("%s is %q, want %q", name, v, want)
+		}
+	}
+	w.set(configMap("fairway-system", "ingress-nginx-controller", append(options, "compute-full-forwarded-for", "true")...))
+	if w.get("http://h.example/a", sent...); got.Get("X-Forwarded-For") != "192.0.2.7, 10.9.9.9, 127.0.0.1" {
+		t.Errorf("X-Forwarded-For %q", got.Get("X-Forwarded-For"))
+	}
+	w.set(configMap("fairway-system", "ingress-nginx-controller", "use-forwarded-headers", "true", "proxy-real-ip-cidr", "10.0.0.0/8"))
+	if resp, _ := w.get("http://h.example/", sent...); resp.StatusCode != 308 {
+		t.Errorf("from somebody who is not trusted: %d", resp.StatusCode)
+	}
+}
+
+func TestBlocksAndStatuses(t *testing.T) {
+	w := newWorld(t)
+	a := w.backend("a")
+	w.set(service("a"), slice("a", addrOf(a)), configMap("fairway-system", "ingress-nginx-controller", "block-user-agents", "~*bot,curl/7", "block-referers", "~spam",
+		"limit-req-status-code", "429", "http-redirect-code", "301"),
+		annotate(ingress("a", "h.example", "/ a"), "limit-rps", "1", "limit-burst-multiplier", "1"), annotate(ingress("f", "tls.example", "/ a"), "force-ssl-redirect", "true"))
+	for _, c := range []struct {
+		name, value string
+		want        int
+	}{{"User-Agent", "GoogleBot", 403}, {"User-Agent", "curl/7", 403}, {"User-Agent", "curl/71", 404}, {"Referer", "http://spam.example/", 403}} {
+		if resp, _ := w.get("http://none.example/", c.name, c.value); resp.StatusCode != c.want {
+			t.Errorf("%s: %s: %d, want %d", c.name, c.value, resp.StatusCode, c.want)
+		}
+	}
+	got := map[int]int{}
+	for range 5 {
+		resp, _ := w.get("http://h.example/")
+		got[resp.StatusCode]++
+	}
+	if got[429] == 0 || got[200] == 0 {
+		t.Errorf("statuses %v", got)
+	}
+	if resp, _ := w.get("http://tls.example/x"); resp.StatusCode != 301 {
+		t.Errorf("redirect %d", resp.StatusCode)
+	}
+}
+
+func TestVariablesForTheBackend(t *testing.T) {
+	w := newWorld(t)
+	a := w.backend("a")
+	w.set(service("a"), slice("a", addrOf(a)), configMap("fairway-system", "ingress-nginx-controller", "allow-snippet-annotations", "true", "proxy-set-headers", "default/more"),
+		configMap("default", "more", "X-More", "1"),
+		annotate(ingress("v", "h.example", "/ a"), "upstream-vhost", "$service_name.$namespace.svc"),
+		annotate(ingress("s", "s.example", "/ a"), "configuration-snippet", "return 418 \"no $host$uri\";"),
+		annotate(ingress("r", "r.example", "/ a"), "configuration-snippet", "return 307 https://new.example$request_uri;"))
+	if _, text := w.get("http://h.example/"); !strings.Contains(text, "host=a.default.svc ") {
+		t.Errorf("%s", text)
+	}
+	if resp, text := w.get("http://s.example/x"); resp.StatusCode != 418 || text != "no s.example/x" {
+		t.Errorf("return: %d %q", resp.StatusCode, text)
+	}
+	if resp, _ := w.get("http://r.example/x"); resp.StatusCode != 307 || resp.Header.Get("Location") != "https://new.example/x" {
+		t.Errorf("return with a URL: %d %v", resp.StatusCode, resp.Header)
+	}
+}

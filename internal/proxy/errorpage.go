@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/plan/route"
+)
+
+// errorPage lets the backend of error pages answer in the place of an error. It
+// returns false, having written nothing, if that cannot.
+func (x *exchange) errorPage(status int, e *route.Errors) bool {
+	x.paged = true // the page of an error of the page is ours
+	pool := x.server.live.Load().pools.Get(e.Backend)
+	if pool == nil {
+		return false
+	}
+	endpoint := pool.choose(nil, "", time.Now())
+	if endpoint == nil {
+		return false
+	}
+	r := &http.Request{Method: x.method, Host: x.host, Header: x.clientHeader(), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		URL: &url.URL{Scheme: "http", Host: endpoint.key.addr.String(), Path: "/", RawQuery: x.query}}
+	x.describe(r.Header, status)
+	resp, err := x.server.asker.client.Do(r)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	h := x.writer.Header()
+	for name, values := range resp.Header {
+		switch name {
+		case "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Server", "Date":
+		default:
+			h[name] = values
+		}
+	}
+	if resp.ContentLength >= 0 {
+		h.Set("Content-Length", fmt.Sprint(resp.ContentLength))
+	}
+	x.writer.WriteHeader(resp.StatusCode)
+	if x.method != http.MethodHead {
+		_, _ = io.Copy(x.writer, resp.Body)
+	}
+	return true
+}
+
+// describe adds the headers by which the backend of error pages knows what happened.
+func (x *exchange) describe(h http.Header, status int) {
+	h.Set("X-Code", fmt.Sprint(status))
+	h.Set("X-Format", x.fields.Get("Accept"))
+	h.Set("X-Original-Uri", x.requestURI())
+	h.Set("X-Namespace", x.rule.Source.Ref.Namespace)
+	h.Set("X-Ingress-Name", x.rule.Source.Ref.Name.Name)
+	if f := x.rule.Forward; f != nil {
+		h.Set("X-Service-Name", f.Targets[0].Backend.Service.Name)
+		h.Set("X-Service-Port", f.Targets[0].Backend.Port.String())
+	}
+	h.Set("X-Request-Id", x.id)
+	h.Set("X-Forwarded-For", x.client)
+}
+
+// replaces says that an error is to be answered by the backend of error pages.
+func (x *exchange) replaces(status int, own bool) bool {
+	if x.rule == nil || x.rule.Errors == nil || x.paged {
+		return false
+	}
+	e := x.rule.Errors
+	return e.Replaces(status) && (own || !e.OwnOnly)
+}
