@@ -46,7 +46,7 @@ $(BIN)/containerd-shim-runc-v2: $(KUBESRC)
 	cd kube && $(GO) build -ldflags '-s -w' -o ../$(BIN)/containerd-shim-runc-v2 ./cmd/containerd-shim-runc-v2
 
 deps: ## Install what the machine lacks (Debian, Ubuntu)
-	@missing=; for pair in runc:runc curl:curl openssl:openssl ip:iproute2 nft:nftables; do \
+	@missing=; for pair in runc:runc curl:curl openssl:openssl ip:iproute2 nft:nftables dig:bind9-dnsutils; do \
 	  PATH=$$PATH:/usr/sbin:/sbin command -v $${pair%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
 

@@ -16,11 +16,13 @@ const coredns = "github.com/coredns/coredns@v1.15.0"
 
 // packages are Debian's: the peers, the client, and libraries that a small
 // machine lacks. They are unpacked only: installing a server would start it.
-var packages = []string{"knot", "libknot13", "libdnssec9", "libzscanner4", "liburcu8", "nsd", "unbound", "dnsperf", "libldns3"}
+var packages = []string{"knot", "libknot13", "libdnssec9", "libzscanner4", "liburcu8", "nsd", "unbound", "dnsperf", "libldns3",
+	"libxdp1", "libbpf1", "libfstrm0", "liblmdb0", "libprotobuf-c1", "libcap-ng0", "libevent-2.1-7"}
 
 // tools are the programs of a benchmark.
 type tools struct {
 	fairway, coredns, knot, nsd, unbound, dnsperf string
+	also                                          string // another build of fairway; "": none
 	env                                           []string
 }
 

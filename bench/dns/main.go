@@ -28,17 +28,18 @@ func main() {
 	length := flag.Duration("time", 5*time.Second, "length of a measurement")
 	names := flag.Int("names", 5000, "how many Services")
 	without := flag.String("without", "", "peers to leave out, separated by commas")
+	also := flag.String("also", "", "another build of fairway to measure beside this one")
 	root := flag.String("root", "..", "root of the repository")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *root, strings.Split(*without, ","), *names, *runs, *length); err != nil {
+	if err := run(ctx, *root, strings.Split(*without, ","), *also, *names, *runs, *length); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-dns:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root string, without []string, names, runs int, length time.Duration) error {
+func run(ctx context.Context, root string, without []string, also string, names, runs int, length time.Duration) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -46,6 +47,11 @@ func run(ctx context.Context, root string, without []string, names, runs int, le
 	tools, err := fetch(ctx, root, without)
 	if err != nil {
 		return err
+	}
+	if also != "" {
+		if tools.also, err = filepath.Abs(also); err != nil {
+			return err
+		}
 	}
 	dir, err := os.MkdirTemp("", "bench-dns")
 	if err != nil {

@@ -41,7 +41,7 @@ func startAll(ctx context.Context, t tools, without []string, dir string) (all [
 		all = append(all, s)
 		return s.answers(ctx)
 	}
-	ports, err := peer.FreePorts(5)
+	ports, err := peer.FreePorts(6)
 	if err != nil {
 		return nil, err
 	}
@@ -58,10 +58,10 @@ func startAll(ctx context.Context, t tools, without []string, dir string) (all [
 		{server{name: "nsd", addr: at(1), zone: true}, []string{t.nsd, "-d", "-c", "nsd.conf"}},
 		{server{name: "unbound", addr: at(2), forwards: true}, []string{t.unbound, "-d", "-c", "unbound.conf"}},
 		{server{name: "coredns", addr: at(3), zone: true, forwards: true}, []string{t.coredns, "-conf", "Corefile"}},
-		{server{name: "fairway", addr: at(4), zone: true, forwards: true}, []string{t.fairway, "dns", "--manifests", "manifests.yaml", "--listen", at(4),
-			"--upstream", at(0), "--health", "", "--lame-duck", "0s"}},
+		{server{name: "fairway", addr: at(4), zone: true, forwards: true}, fairway(t.fairway, at(4), at(0))},
+		{server{name: "also", addr: at(5), zone: true, forwards: true}, fairway(t.also, at(5), at(0))},
 	} {
-		if slices.Contains(without, s.server.name) {
+		if slices.Contains(without, s.server.name) || s.args[0] == "" {
 			continue
 		}
 		if err := start(&s.server, s.args[0], s.args[1:]...); err != nil {
@@ -69,6 +69,10 @@ func startAll(ctx context.Context, t tools, without []string, dir string) (all [
 		}
 	}
 	return all, nil
+}
+
+func fairway(program, listen, upstream string) []string {
+	return []string{program, "dns", "--manifests", "manifests.yaml", "--listen", listen, "--upstream", upstream, "--health", "", "--lame-duck", "0s"}
 }
 
 // writeConfigs gives each server one thread: it has one processor.

@@ -31,6 +31,7 @@ type DNSOptions struct {
 	Rest      *rest.Config
 	Manifests []string // files and directories to read instead of watching Rest's API server
 	Listen    []netip.AddrPort
+	Sockets   int              // UDP sockets per address of Listen, each with a thread; 0: one per processor
 	Upstreams []forward.Server // for names that are not the cluster's; those that are this server itself are left out
 	Stubs     []forward.Stub   // domains that are asked elsewhere
 	TTL       uint32           // of cluster names
@@ -64,7 +65,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 	if err != nil {
 		return err
 	}
-	server, err := dns.New(dns.Options{Zone: x, Upstream: fwd, Listen: o.Listen, Log: o.Log})
+	server, err := dns.New(dns.Options{Zone: x, Upstream: fwd, Listen: o.Listen, Sockets: o.Sockets, Log: o.Log})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -49,8 +50,10 @@ type Server struct {
 	conns   chan struct{} // a token per TCP connection
 	udp     []*socket
 	tcp     []net.Listener
-	wg      sync.WaitGroup // readers and connections
+	wg      sync.WaitGroup // accepters and connections
+	readers sync.WaitGroup // of UDP
 	jobs    sync.WaitGroup // clients that wait
+	ending  atomic.Bool
 
 	mu   sync.Mutex
 	open map[net.Conn]struct{}
@@ -89,14 +92,10 @@ func (s *Server) listen(addr netip.AddrPort) error {
 	}
 	s.tcp = append(s.tcp, l)
 	addr = l.Addr().(*net.TCPAddr).AddrPort()
+	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	for range s.o.Sockets {
-		pc, err := lc.ListenPacket(context.Background(), "udp", spell(addr))
+		sock, err := newSocket(addr)
 		if err != nil {
-			return fmt.Errorf("listen on UDP %s: %w", addr, err)
-		}
-		sock, err := newSocket(pc.(*net.UDPConn), addr.Addr().IsUnspecified())
-		if err != nil {
-			pc.Close()
 			return fmt.Errorf("listen on UDP %s: %w", addr, err)
 		}
 		s.udp = append(s.udp, sock)
@@ -137,9 +136,9 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Serve answers until ctx ends, then lets the clients that wait for upstream
 // have their answers, for at most grace.
 func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
-	failed := make(chan error, len(s.udp)+len(s.tcp))
+	failed := make(chan error, len(s.tcp))
 	for _, sock := range s.udp {
-		s.wg.Go(func() { failed <- s.serveUDP(sock) })
+		s.readers.Go(func() { s.serveUDP(sock) })
 	}
 	for _, l := range s.tcp {
 		s.wg.Go(func() { failed <- s.serveTCP(l) })
@@ -150,12 +149,14 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	case err = <-failed:
 	}
 	// Stop reading first; replies still go out through the open sockets.
+	s.ending.Store(true)
 	for _, sock := range s.udp {
 		sock.stop()
 	}
 	for _, l := range s.tcp {
 		l.Close()
 	}
+	s.readers.Wait()
 	done := make(chan struct{})
 	go func() { s.jobs.Wait(); close(done) }()
 	select {
@@ -172,7 +173,7 @@ func (s *Server) Close() { s.closeSockets() }
 
 func (s *Server) closeSockets() {
 	for _, sock := range s.udp {
-		sock.conn.Close()
+		sock.close()
 	}
 	for _, l := range s.tcp {
 		l.Close()
@@ -186,5 +187,5 @@ func (s *Server) closeSockets() {
 
 // closed tells the end of a socket's life from a failure.
 func closed(err error) bool {
-	return errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EBADF)
+	return errors.Is(err, net.ErrClosed)
 }

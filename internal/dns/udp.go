@@ -1,11 +1,10 @@
 package dns
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -27,36 +26,39 @@ type mmsghdr struct {
 	n uint32
 }
 
-// socket reads and writes many packets with one system call each. The Go
-// runtime's poller waits for it; x/net's batches would allocate an address per packet.
+// socket reads and writes many packets with one system call each. Its reader
+// blocks in the kernel rather than in the runtime's poller: at a moderate rate,
+// where each packet wakes somebody, that is two system calls per query instead
+// of five.
 type socket struct {
-	conn *net.UDPConn
-	raw  syscall.RawConn
+	fd   int
+	addr netip.AddrPort
 
-	in, out    [batch]mmsghdr
-	inV, outV  [batch]unix.Iovec
-	names      [batch]unix.RawSockaddrInet6 // large enough for both families
-	oob        [batch][oobLen]byte
-	inB, outB  [batch][]byte
-	got, sent  int
-	err        error
-	recv, send func(fd uintptr) bool // made once, so that a call makes no closure
+	in, out   [batch]mmsghdr
+	inV, outV [batch]unix.Iovec
+	names     [batch]unix.RawSockaddrInet6 // large enough for both families
+	oob       [batch][oobLen]byte
+	inB, outB [batch][]byte
+
+	mu     sync.RWMutex // held for reading while fd is used by anybody but the reader
+	closed bool
 }
 
-// newSocket prepares c. On a wildcard address the kernel tells each packet's
-// destination, and the reply leaves from there: a client drops others.
-func newSocket(c *net.UDPConn, wildcard bool) (*socket, error) {
-	raw, err := c.SyscallConn()
+// newSocket opens a UDP socket that shares its port with others. On a wildcard
+// address the kernel tells each packet's destination, and the reply leaves from
+// there: a client drops others.
+func newSocket(addr netip.AddrPort) (*socket, error) {
+	family := unix.AF_INET
+	if addr.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, os.NewSyscallError("socket", err)
 	}
-	s := &socket{conn: c, raw: raw}
-	if wildcard {
-		if err := packetInfo(raw, c.LocalAddr()); err != nil {
-			return nil, err
-		}
-	}
-	if err := c.SetReadBuffer(4 << 20); err != nil { // best effort: the kernel caps it at rmem_max
+	s := &socket{fd: fd, addr: addr}
+	if err := s.setUp(); err != nil {
+		unix.Close(fd)
 		return nil, err
 	}
 	for i := range batch {
@@ -67,29 +69,51 @@ func newSocket(c *net.UDPConn, wildcard bool) (*socket, error) {
 		s.in[i].SetIovlen(1)
 		s.in[i].Name = (*byte)(unsafe.Pointer(&s.names[i]))
 	}
-	s.recv = func(fd uintptr) bool {
-		s.got, s.err = mmsg(unix.SYS_RECVMMSG, fd, s.in[:])
-		return s.err != unix.EAGAIN
-	}
-	s.send = func(fd uintptr) bool {
-		for s.sent < s.got {
-			n, err := mmsg(unix.SYS_SENDMMSG, fd, s.out[s.sent:s.got])
-			if err == unix.EAGAIN {
-				return false
-			}
-			if err != nil {
-				n = 1 // this client cannot be reached; the others can
-			}
-			s.sent += n
-		}
-		return true
-	}
 	return s, nil
 }
 
-func mmsg(trap, fd uintptr, m []mmsghdr) (int, error) {
+func (s *socket) setUp() error {
+	set := func(level, option, value int) error {
+		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(s.fd, level, option, value))
+	}
+	if err := set(unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+		return err
+	}
+	if err := set(unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20); err != nil { // the kernel caps it at rmem_max
+		return err
+	}
+	a := s.addr.Addr()
+	if a.Is4() {
+		if a.IsUnspecified() {
+			if err := set(unix.IPPROTO_IP, unix.IP_PKTINFO, 1); err != nil {
+				return err
+			}
+		}
+		return os.NewSyscallError("bind", unix.Bind(s.fd, &unix.SockaddrInet4{Port: int(s.addr.Port()), Addr: a.As4()}))
+	}
+	if a.IsUnspecified() {
+		if err := set(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+			return err
+		}
+		if err := set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1); err != nil {
+			return err
+		}
+	}
+	return os.NewSyscallError("bind", unix.Bind(s.fd, &unix.SockaddrInet6{Port: int(s.addr.Port()), Addr: a.As16(), ZoneId: zoneIndex(a)}))
+}
+
+// zoneIndex is the number of a link-local address's interface, 0 for others.
+func zoneIndex(a netip.Addr) uint32 {
+	if ifi, err := net.InterfaceByName(a.Zone()); a.Zone() != "" && err == nil {
+		return uint32(ifi.Index)
+	}
+	return 0
+}
+
+// mmsg is recvmmsg or sendmmsg; it waits.
+func mmsg(trap uintptr, fd int, m []mmsghdr, flags uintptr) (int, error) {
 	for {
-		n, _, e := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, e := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), flags, 0, 0)
 		switch e {
 		case 0:
 			return int(n), nil
@@ -100,32 +124,18 @@ func mmsg(trap, fd uintptr, m []mmsghdr) (int, error) {
 	}
 }
 
-func packetInfo(raw syscall.RawConn, local net.Addr) error {
-	var err error
-	six := local.(*net.UDPAddr).IP.To4() == nil
-	if e := raw.Control(func(fd uintptr) {
-		if six {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-		} else {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
-		}
-	}); e != nil {
-		return e
-	}
-	return err
-}
-
-// read fills the batch and returns how many packets came.
+// read waits for packets, takes all that are there, and returns how many.
 func (s *socket) read() (int, error) {
 	for i := range batch {
 		s.in[i].Namelen = unix.SizeofSockaddrInet6
 		s.in[i].Control = &s.oob[i][0]
 		s.in[i].SetControllen(oobLen)
 	}
-	if err := s.raw.Read(s.recv); err != nil {
-		return 0, err
+	n, err := mmsg(unix.SYS_RECVMMSG, s.fd, s.in[:], unix.MSG_WAITFORONE)
+	for n > 0 && s.in[n-1].Namelen == 0 {
+		n-- // from nobody: that is how the kernel fills the batch after stop
 	}
-	return s.got, s.err
+	return n, err
 }
 
 // packet is the i-th packet of the batch, nil if it was cut off.
@@ -167,22 +177,39 @@ func clearInterface(oob []byte) {
 }
 
 // write sends the first n replies.
-func (s *socket) write(n int) error {
-	s.got, s.sent = n, 0
-	return s.raw.Write(s.send)
+func (s *socket) write(n int) {
+	for sent := 0; sent < n; {
+		k, err := mmsg(unix.SYS_SENDMMSG, s.fd, s.out[sent:n], 0)
+		if err != nil {
+			k = 1 // this client cannot be reached; the others can
+		}
+		sent += k
+	}
 }
 
 // later returns a function that sends one reply to the sender of the i-th
 // packet after the batch is gone.
 func (s *socket) later(i int) func([]byte) {
-	to := s.peer(i)
+	to, size := s.names[i], s.in[i].Namelen
 	var oob []byte
 	if n := int(s.in[i].Controllen); n > 0 {
 		clearInterface(s.oob[i][:n])
 		oob = append([]byte(nil), s.oob[i][:n]...)
 	}
 	return func(b []byte) {
-		_, _, _ = s.conn.WriteMsgUDPAddrPort(b, oob, to) // a client that has gone is no error
+		v := unix.Iovec{Base: &b[0]}
+		v.SetLen(len(b))
+		m := [1]mmsghdr{{Msghdr: unix.Msghdr{Name: (*byte)(unsafe.Pointer(&to)), Namelen: size, Iov: &v}}}
+		m[0].SetIovlen(1)
+		if len(oob) > 0 {
+			m[0].Control = &oob[0]
+			m[0].SetControllen(len(oob))
+		}
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		if !s.closed {
+			_, _ = mmsg(unix.SYS_SENDMMSG, s.fd, m[:], 0) // a client that has gone is no error
+		}
 	}
 }
 
@@ -202,20 +229,34 @@ func (s *socket) peer(i int) netip.AddrPort {
 	return netip.AddrPortFrom(a, port(&sa.Port))
 }
 
-// stop makes read return.
-func (s *socket) stop() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) }
+// stop makes read take what is still there and then return nothing. On a socket
+// without a peer the call says ENOTCONN and has that effect all the same.
+func (s *socket) stop() { _ = unix.Shutdown(s.fd, unix.SHUT_RD) }
 
-// serveUDP answers one socket's packets in batches.
-func (s *Server) serveUDP(sock *socket) error {
+// close closes the socket; its reader must have ended.
+func (s *socket) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		unix.Close(s.fd)
+	}
+}
+
+// serveUDP answers one socket's packets in batches. At the end it takes what
+// waits in the socket, but not for ever if the packets do not end.
+func (s *Server) serveUDP(sock *socket) {
 	k := &worker{s: s, stats: s.stats.reader("udp")}
-	for {
+	for left := 64; left > 0; {
 		n, err := sock.read()
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded), closed(err):
-			return nil
-		case err != nil:
-			// An ICMP error about an earlier reply is reported here.
+		if err != nil {
+			// Of an earlier reply, or for want of memory; a socket that is
+			// broken for good must not be asked as fast as we can.
 			k.stats.readErrors.Add(1)
+			if s.ending.Load() {
+				return
+			}
+			time.Sleep(time.Millisecond)
 			continue
 		}
 		out := 0
@@ -227,9 +268,13 @@ func (s *Server) serveUDP(sock *socket) error {
 			}
 		}
 		if out > 0 {
-			if err := sock.write(out); err != nil && !closed(err) {
-				k.stats.readErrors.Add(1)
+			sock.write(out)
+		}
+		if s.ending.Load() {
+			if n < batch {
+				return
 			}
+			left--
 		}
 	}
 }
