@@ -58,11 +58,11 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	if *ttl > 3600 {
 		return cli.Hint(fmt.Errorf("ttl %d: more than an hour", *ttl), "give --ttl a number of seconds up to 3600")
 	}
-	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env), Manifests: append(manifests, more...), Stubs: stubs, Settings: filepath.Join(*dir, settings.Key)}
+	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env), Manifests: append(manifests, more...), Stubs: stubs, Node: env.Getenv("NODE_NAME"), Settings: filepath.Join(*dir, settings.Key)}
 	if o.Listen, err = listenAddrs(*listen); err != nil {
 		return cli.Hint(err, "give --listen ADDRESS:PORT or :PORT")
 	}
-	if o.Upstreams, err = upstreamServers(*upstream, *resolvConf); err != nil {
+	if o.Upstreams, o.Search, err = upstreamServers(*upstream, *resolvConf); err != nil {
 		return cli.Hint(err, "correct the file or give --upstream ADDRESS[:PORT],…")
 	}
 	// Readers wait in system calls. While no processor of the runtime is idle it
@@ -95,23 +95,20 @@ func listenAddrs(s string) ([]netip.AddrPort, error) {
 	return out, nil
 }
 
-// upstreamServers are those of the flag, else those of resolv.conf. A missing
-// file means none.
-func upstreamServers(flag, resolvConf string) ([]forward.Server, error) {
+// upstreamServers are those of the flag, else those of resolv.conf, and its
+// search domains. A missing file means none.
+func upstreamServers(flag, resolvConf string) (servers []forward.Server, search []string, err error) {
+	text, err := os.ReadFile(resolvConf)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, nil, err
+	}
+	search = forward.ParseSearch(string(text))
 	if flag != "" {
-		return forward.ParseServers(flag)
+		servers, err = forward.ParseServers(flag)
+		return servers, search, err
 	}
-	file, err := os.Open(resolvConf)
-	if os.IsNotExist(err) {
-		return nil, nil
+	if servers, err = forward.ParseResolvConf(strings.NewReader(string(text))); err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", resolvConf, err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	servers, err := forward.ParseResolvConf(file)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", resolvConf, err)
-	}
-	return servers, nil
+	return servers, search, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/fairway-net/fairway/internal/dns"
 	"github.com/fairway-net/fairway/internal/dns/forward"
 	"github.com/fairway-net/fairway/internal/dns/index"
+	"github.com/fairway-net/fairway/internal/dns/settings"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/zone"
 	"github.com/fairway-net/fairway/internal/run"
@@ -34,6 +35,8 @@ type DNSOptions struct {
 	Sockets   int              // UDP sockets per address of Listen, each with a thread; 0: one per processor
 	Upstreams []forward.Server // for names that are not the cluster's; those that are this server itself are left out
 	Stubs     []forward.Stub   // domains that are asked elsewhere
+	Search    []string         // search domains of the node
+	Node      string           // the node's name: search paths are completed for its pods; "": for all
 	TTL       uint32           // of cluster names
 	Settings  string           // file of the operator's settings, which count before Upstreams, beside Stubs and before TTL; "": none
 	Health    string           // address of /livez, /readyz and /metrics; "": none
@@ -48,8 +51,13 @@ const dnsGrace = 2 * time.Second
 // rest. When ctx ends it says so on /readyz, answers on for LameDuck, and returns.
 func RunDNS(ctx context.Context, o DNSOptions) error {
 	said, text, err := readSettings(o.Settings, o.Config.ClusterDomain)
-	if err != nil {
+	wrong := errors.As(err, &mistake{})
+	if err != nil && !wrong {
 		return err
+	}
+	if wrong {
+		// The cluster's names do not depend on it, and a node may have just started.
+		settingsRefused(o.Log, "what is right of them counts, and names whose servers are in doubt are answered by SERVFAIL", err)
 	}
 	if said.TTL != nil {
 		o.TTL = *said.TTL
@@ -65,6 +73,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 	if err != nil {
 		return err
 	}
+	fwd.rejected.Store(wrong)
 	server, err := dns.New(dns.Options{Zone: x, Upstream: fwd, Listen: o.Listen, Sockets: o.Sockets, Log: o.Log})
 	if err != nil {
 		return err
@@ -106,8 +115,26 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		return err
 	}
 	go feedZone(life, store, x, o.Log)
+	pods := &podFeed{node: o.Node, store: store, x: x, log: o.Log}
+	if len(o.Manifests) == 0 {
+		pods.rest = o.Rest
+	}
+	apply := func(s settings.Settings) {
+		x.SetPodMode(s.Pods)
+		x.SetSearch(s.Search)
+		server.LogQueries(s.Log)
+		switch {
+		case s.Pods == index.PodsVerified:
+			pods.follow(life, allPods)
+		case len(s.Search) > 0:
+			pods.follow(life, nodePods)
+		default:
+			pods.follow(life, noPods)
+		}
+	}
+	apply(said)
 	if o.Settings != "" {
-		go fwd.follow(life, o.Settings, o.Config.ClusterDomain, text, o.TTL)
+		go fwd.follow(life, o.Settings, o.Config.ClusterDomain, text, o.TTL, apply)
 	}
 	o.Log.Info("serving", "listen", server.Addrs(), "zone", o.Config.ClusterDomain)
 	return server.Serve(life, dnsGrace)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -158,11 +159,12 @@ func TestDNSSettings(t *testing.T) {
 		Config: config.Config{ClusterDomain: "cluster.local"}, Manifests: []string{manifest}, TTL: 5, Settings: file,
 		Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}, Health: health, Log: slog.New(slog.DiscardHandler),
 	}
-	write(file, "upstream\n")
-	if err := RunDNS(t.Context(), o); err == nil || !strings.Contains(err.Error(), "config key dns: line 1") {
-		t.Fatalf("a mistake at the start: %v", err)
-	}
-	write(file, "upstream "+one+"\nttl 42\n")
+	// A mistake at the start: the cluster's names are served all the same, and
+	// nobody is asked for others.
+	var log bytes.Buffer
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	o.Upstreams = []forward.Server{{Addr: netip.MustParseAddrPort(one)}}
+	write(file, "upstream\nttl 42\n")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- RunDNS(ctx, o) }()
@@ -182,6 +184,11 @@ func TestDNSSettings(t *testing.T) {
 		}
 	}
 	eventually(t, "served", func() bool { return ask("web.ns.svc.cluster.local.") == "10.96.0.1 42" })
+	if got := ask("z.example."); got != "<nil>" || !valid(0)() {
+		t.Errorf("with a mistake at the start: %s", got)
+	}
+	write(file, "upstream "+one+"\nttl 42\n")
+	eventually(t, "the first correction to be seen", valid(1))
 	if got := ask("a.example."); got != "192.0.2.1 0" {
 		t.Errorf("first settings: %s", got)
 	}
@@ -199,4 +206,99 @@ func TestDNSSettings(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+	for _, want := range []string{"config key dns: line 1: no server: want ADDRESS", "line 2: server \\\"x\\\": want ADDRESS", "correct the key dns of the ConfigMap"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, log.String())
+		}
+	}
+}
+
+// TestDNSPods: the settings decide whether Pods have names, and whose search
+// path is walked.
+func TestDNSPods(t *testing.T) {
+	upstream := answering(t)
+	dir := t.TempDir()
+	file, manifest := filepath.Join(dir, "dns"), filepath.Join(dir, "web.yaml")
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pod := func(name, ip, node, more string) string {
+		return fmt.Sprintf("---\napiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: ns}\nspec: {nodeName: %s, dnsPolicy: ClusterFirst%s}\nstatus: {phase: Running, podIP: %s, podIPs: [{ip: %[4]s}]}\n", name, node, more, ip)
+	}
+	write(manifest, "apiVersion: v1\nkind: Namespace\nmetadata: {name: ns}\n"+pod("a", "127.0.0.2", "here", "")+pod("b", "127.0.0.3", "there", "")+
+		pod("c", "127.0.0.4", "here", ", dnsConfig: {searches: [x.example]}")+pod("host", "127.0.0.5", "here", ", hostNetwork: true"))
+	listen := freePort(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- RunDNS(ctx, DNSOptions{
+			Config: config.Config{ClusterDomain: "cluster.local"}, Manifests: []string{manifest}, TTL: 5, Settings: file, Node: "here",
+			Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}, Upstreams: []forward.Server{{Addr: upstream}}, Log: slog.New(slog.DiscardHandler),
+		})
+	}()
+	ask := func(from, name string) string {
+		c := dns.Client{Timeout: 5 * time.Second, Dialer: &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}}
+		r, _, err := c.Exchange(new(dns.Msg).SetQuestion(name, dns.TypeA), listen)
+		if err != nil {
+			return err.Error()
+		}
+		out := dns.RcodeToString[r.Rcode]
+		for _, rr := range r.Answer {
+			out += " " + strings.Join(strings.Fields(rr.String())[3:], " ")
+		}
+		return out
+	}
+	const search = "www.example.com.ns.svc.cluster.local."
+	for _, c := range []struct{ settings, from, name, want string }{
+		{"", "127.0.0.1", "127-0-0-9.ns.pod.cluster.local.", "NOERROR A 127.0.0.9"},
+		{"", "127.0.0.2", search, "NXDOMAIN"},
+		{"pods verified\n", "127.0.0.1", "127-0-0-9.ns.pod.cluster.local.", "NXDOMAIN"},
+		{"pods verified\n", "127.0.0.1", "127-0-0-2.ns.pod.cluster.local.", "NOERROR A 127.0.0.2"},
+		{"pods verified\n", "127.0.0.1", "127-0-0-2.other.pod.cluster.local.", "NXDOMAIN"},
+		{"pods disabled\n", "127.0.0.1", "127-0-0-2.ns.pod.cluster.local.", "NXDOMAIN"},
+		{"pods disabled\n", "127.0.0.1", "pod.cluster.local.", "NXDOMAIN"},
+		{"search-completion ns\n", "127.0.0.2", search, "NOERROR CNAME www.example.com. A 192.0.2.7"},
+		{"search-completion ns\n", "127.0.0.3", search, "NXDOMAIN"},
+		{"search-completion ns\n", "127.0.0.4", search, "NXDOMAIN"},
+		{"search-completion ns\n", "127.0.0.5", search, "NXDOMAIN"},
+		{"search-completion ns\n", "127.0.0.1", "127-0-0-9.ns.pod.cluster.local.", "NOERROR A 127.0.0.9"},
+		{"search-completion other\n", "127.0.0.2", search, "NXDOMAIN"},
+		{"search-completion *\npods verified\n", "127.0.0.2", search, "NOERROR CNAME www.example.com. A 192.0.2.7"},
+		{"search-completion *\npods verified\n", "127.0.0.3", search, "NXDOMAIN"},
+		{"", "127.0.0.2", search, "NXDOMAIN"},
+	} {
+		write(file, c.settings)
+		got := ""
+		for deadline := time.Now().Add(10 * time.Second); got != c.want && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			got = ask(c.from, c.name)
+		}
+		if got != c.want {
+			t.Errorf("%q: %s asks for %s: got %s, want %s", c.settings, c.from, c.name, got, c.want)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// answering is an upstream server that knows one address.
+func answering(t *testing.T) netip.AddrPort {
+	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &dns.Server{PacketConn: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.IPv4(192, 0, 2, 7)}}
+		w.WriteMsg(m)
+	})}
+	started := make(chan struct{})
+	s.NotifyStartedFunc = func() { close(started) }
+	go s.ActivateAndServe()
+	<-started
+	t.Cleanup(func() { s.Shutdown() })
+	return l.LocalAddr().(*net.UDPAddr).AddrPort()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"sync/atomic"
 	"time"
@@ -30,10 +31,13 @@ func readSettings(path, zone string) (s settings.Settings, text string, err erro
 		return s, "", err
 	}
 	if s, err = settings.Parse(string(b), zone); err != nil {
-		err = fmt.Errorf("config key %s: %w", settings.Key, err)
+		err = mistake{fmt.Errorf("config key %s: %w", settings.Key, err)}
 	}
 	return s, string(b), err
 }
+
+// mistake is an error in the text, not in getting at it.
+type mistake struct{ error }
 
 // outside is the way to names that are not the cluster's; a change of the
 // settings replaces it, and its cache, as a whole.
@@ -43,15 +47,21 @@ type outside struct {
 	rejected atomic.Bool // the file has a mistake: what was before it counts
 }
 
+// newOutside returns the way that s says; an error is a mistake on the command line.
 func newOutside(o DNSOptions, s settings.Settings) (*outside, error) {
 	out := &outside{o: o}
 	return out, out.apply(s)
 }
 
+// settingsRefused logs a mistake with its fix.
+func settingsRefused(log *slog.Logger, meanwhile string, err error) {
+	log.Error("settings refused, "+meanwhile, "err", err, "fix", "correct the key "+settings.Key+" of the ConfigMap fairway-config; it is read again at once")
+}
+
 // apply lets s count before what the command line says.
 func (u *outside) apply(s settings.Settings) error {
 	o := u.o
-	if len(s.Upstreams) > 0 {
+	if s.Upstreams != nil {
 		o.Upstreams = s.Upstreams
 	}
 	o.Stubs = append(append([]forward.Stub{}, o.Stubs...), s.Stubs...)
@@ -59,7 +69,7 @@ func (u *outside) apply(s settings.Settings) error {
 	if err != nil {
 		return err
 	}
-	f, err := forward.New(forward.Options{Upstreams: upstreams, Stubs: stubs, Log: o.Log})
+	f, err := forward.New(forward.Options{Upstreams: upstreams, Stubs: stubs, Search: o.Search, Log: o.Log})
 	if err != nil {
 		return err
 	}
@@ -68,9 +78,9 @@ func (u *outside) apply(s settings.Settings) error {
 	return nil
 }
 
-// follow applies the file at path whenever it differs from text, until ctx
-// ends. While it has a mistake what was before it counts.
-func (u *outside) follow(ctx context.Context, path, zone, text string, ttl uint32) {
+// follow applies the file at path, by others too, whenever it differs from
+// text, until ctx ends. While it has a mistake what was before it counts.
+func (u *outside) follow(ctx context.Context, path, zone, text string, ttl uint32, others func(settings.Settings)) {
 	tick := time.NewTicker(settingsInterval)
 	defer tick.Stop()
 	for {
@@ -90,10 +100,12 @@ func (u *outside) follow(ctx context.Context, path, zone, text string, ttl uint3
 		u.rejected.Store(err != nil)
 		switch {
 		case err != nil:
-			u.o.Log.Error("settings refused, the previous ones stay", "err", err, "fix", "correct the key "+settings.Key+" of the ConfigMap fairway-config")
+			settingsRefused(u.o.Log, "the previous ones stay", err)
+			continue
 		case s.TTL != nil && *s.TTL != ttl:
 			u.o.Log.Warn("ttl changes when this pod is restarted", "ttl", ttl, "configured", *s.TTL)
 		}
+		others(s)
 	}
 }
 
@@ -105,6 +117,10 @@ func (u *outside) Reply(ctx context.Context, w *wire.Writer) error {
 
 func (u *outside) Follow(ctx context.Context, w *wire.Writer, target []byte, owner int) error {
 	return u.current.Load().Follow(ctx, w, target, owner)
+}
+
+func (u *outside) Search(ctx context.Context, w *wire.Writer, meant []byte, ttl uint32) (bool, error) {
+	return u.current.Load().Search(ctx, w, meant, ttl)
 }
 
 func (u *outside) WriteMetrics(w io.Writer) {

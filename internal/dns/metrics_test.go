@@ -38,8 +38,13 @@ func TestMetrics(t *testing.T) {
 	text := b.String()
 	for _, want := range []string{
 		`fairway_dns_queries_total{proto="udp"} 4`,
-		`coredns_dns_requests_total{server="dns://:53",zone=".",view="",proto="udp"} 4`,
-		`coredns_dns_requests_total{server="dns://:53",zone=".",view="",proto="tcp"} 1`,
+		`coredns_dns_requests_total{server="dns://:53",zone=".",view="",proto="udp",type="A"} 4`,
+		`coredns_dns_requests_total{server="dns://:53",zone=".",view="",proto="tcp",type="A"} 1`,
+		`coredns_dns_request_duration_seconds_bucket{server="dns://:53",zone=".",view="",le="8.192"} 5`,
+		`coredns_dns_request_duration_seconds_count{server="dns://:53",zone=".",view=""} 5`,
+		`coredns_dns_request_size_bytes_bucket{server="dns://:53",zone=".",view="",proto="udp",le="100"} 4`,
+		`coredns_dns_response_size_bytes_count{server="dns://:53",zone=".",view="",proto="tcp"} 1`,
+		`fairway_dns_request_duration_seconds_count{proto="udp"} 4`,
 		`coredns_dns_responses_total{server="dns://:53",zone=".",view="",plugin="",rcode="NXDOMAIN"} 1`,
 		`coredns_dns_responses_total{server="dns://:53",zone=".",view="",plugin="",rcode="NOERROR"} 4`,
 		`coredns_cache_requests_total{server="dns://:53",zones=".",view=""} 2`,

@@ -42,10 +42,11 @@ func outsideWorld(t testing.TB) *outside {
 }
 
 var outsideRecords = map[string][]string{
-	"www.example.com.":   {"www.example.com. 60 IN CNAME web.example.com.", "web.example.com. 30 IN A 192.0.2.80", "web.example.com. 30 IN A 192.0.2.81"},
-	"web.example.com.":   {"web.example.com. 30 IN A 192.0.2.80", "web.example.com. 30 IN A 192.0.2.81"},
-	"mail.example.com.":  {"mail.example.com. 60 IN MX 10 web.example.com."},
-	"short.example.com.": {"short.example.com. 1 IN A 192.0.2.1"},
+	"www.example.com.":    {"www.example.com. 60 IN CNAME web.example.com.", "web.example.com. 30 IN A 192.0.2.80", "web.example.com. 30 IN A 192.0.2.81"},
+	"web.example.com.":    {"web.example.com. 30 IN A 192.0.2.80", "web.example.com. 30 IN A 192.0.2.81"},
+	"mail.example.com.":   {"mail.example.com. 60 IN MX 10 web.example.com."},
+	"web.eu.example.com.": {"web.eu.example.com. 60 IN A 192.0.2.90"},
+	"short.example.com.":  {"short.example.com. 1 IN A 192.0.2.1"},
 }
 
 const outsideSOA = "example.com. 20 IN SOA ns.example.com. host.example.com. 1 2 3 4 10"

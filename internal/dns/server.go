@@ -28,6 +28,10 @@ type Upstream interface {
 	// Follow completes a reply whose last CNAME points at target; owner is
 	// where target stands in the reply.
 	Follow(ctx context.Context, w *wire.Writer, target []byte, owner int) error
+	// Search completes the reply to a question that began a walk through a
+	// search path for the name meant; ttl is that of the CNAME to what it finds.
+	// Without a ctx it does not wait, and false says that it would have to.
+	Search(ctx context.Context, w *wire.Writer, meant []byte, ttl uint32) (bool, error)
 }
 
 // Options of a Server. Zero values mean the defaults given.
@@ -46,6 +50,8 @@ type Options struct {
 type Server struct {
 	o       Options
 	stats   Stats
+	log     *queryLog
+	start   time.Time
 	waiting chan struct{} // a token per client that waits for upstream
 	conns   chan struct{} // a token per TCP connection
 	udp     []*socket
@@ -73,7 +79,7 @@ func New(o Options) (*Server, error) {
 	if o.Idle == 0 {
 		o.Idle = 10 * time.Second
 	}
-	s := &Server{o: o, waiting: make(chan struct{}, o.Waiting), conns: make(chan struct{}, o.Conns), open: map[net.Conn]struct{}{}}
+	s := &Server{o: o, log: newQueryLog(), start: time.Now(), waiting: make(chan struct{}, o.Waiting), conns: make(chan struct{}, o.Conns), open: map[net.Conn]struct{}{}}
 	for _, addr := range o.Listen {
 		if err := s.listen(addr); err != nil {
 			s.closeSockets()
@@ -136,6 +142,9 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Serve answers until ctx ends, then lets the clients that wait for upstream
 // have their answers, for at most grace.
 func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
+	logging, endLog := context.WithCancel(context.Background())
+	defer endLog()
+	go s.log.write(logging, s.o.Log)
 	failed := make(chan error, len(s.tcp))
 	for _, sock := range s.udp {
 		s.readers.Go(func() { s.serveUDP(sock) })
@@ -167,6 +176,9 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	s.wg.Wait()
 	return err
 }
+
+// now is a clock that costs little and goes only forwards.
+func (s *Server) now() time.Duration { return time.Since(s.start) }
 
 // Close ends a Server that does not serve.
 func (s *Server) Close() { s.closeSockets() }

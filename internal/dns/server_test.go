@@ -386,7 +386,7 @@ func TestNoAllocation(t *testing.T) {
 	world := outsideWorld(t)
 	fwd := forwarder(world.addr)
 	x := big(t, 20)
-	s := &Server{o: Options{Zone: x, Upstream: fwd, Log: quiet()}}
+	s := &Server{o: Options{Zone: x, Upstream: fwd, Log: quiet()}, log: newQueryLog()}
 	k := &worker{s: s, stats: &counters{}}
 	buf := make([]byte, 0, maxReply)
 	for _, n := range []string{"web.default.svc.cluster.local.", "_http._tcp.big.default.svc.cluster.local.", "nothing.default.svc.cluster.local.",
@@ -401,11 +401,11 @@ func TestNoAllocation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if what, _ := k.answer(pkt, buf, 0); what == wait {
-			s.ask(t.Context(), pkt, 0, k.stats) // fills the cache
+		if what, _ := k.answer(pkt, buf, 0, netip.Addr{}, 0); what == wait {
+			(&worker{s: s, stats: k.stats}).ask(t.Context(), pkt, 0) // fills the cache
 		}
 		if allocs := testing.AllocsPerRun(200, func() {
-			if what, _ := k.answer(pkt, buf, 0); what != reply {
+			if what, _ := k.answer(pkt, buf, 0, netip.Addr{}, 0); what != reply {
 				t.Fatalf("%s: outcome %d", n, what)
 			}
 		}); allocs != 0 {
@@ -428,10 +428,10 @@ func FuzzAnswer(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	s := &Server{o: Options{Zone: x, Upstream: forwarder(), Log: quiet()}}
+	s := &Server{o: Options{Zone: x, Upstream: forwarder(), Log: quiet()}, log: newQueryLog()}
 	f.Fuzz(func(t *testing.T, pkt []byte) {
 		k := &worker{s: s, stats: &counters{}}
-		what, b := k.answer(pkt, make([]byte, 0, 64), 0)
+		what, b := k.answer(pkt, make([]byte, 0, 64), 0, netip.Addr{}, 0)
 		if what != reply {
 			return
 		}

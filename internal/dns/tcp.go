@@ -3,8 +3,10 @@ package dns
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -74,14 +76,22 @@ func (s *Server) serveConn(c net.Conn, stats *counters) {
 	k := &worker{s: s, stats: stats}
 	t := &stream{conn: c, idle: s.o.Idle}
 	in := bufio.NewReaderSize(c, 2048)
+	client := netip.Addr{}
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		client = a.AddrPort().Addr().Unmap()
+	}
 	var pkt, out []byte
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(s.o.Idle))
-		var ok bool
-		if pkt, ok = readMessage(in, pkt); !ok {
+		var err error
+		if pkt, err = readMessage(in, pkt); err != nil {
+			if err == errOversized {
+				k.oversized()
+			}
 			return
 		}
-		what, b := k.answer(pkt, out, wire.MaxTCP)
+		came := s.now()
+		what, b := k.answer(pkt, out, wire.MaxTCP, client, came)
 		switch what {
 		case drop:
 			return
@@ -98,25 +108,28 @@ func (s *Server) serveConn(c net.Conn, stats *counters) {
 		}
 		if b != nil {
 			t.send(b)
+			stats.duration.observe(s.now()-came, 1)
 		}
 	}
 }
 
+var errOversized = errors.New("longer than any query")
+
 // readMessage reads one message into buf. A query longer than maxQuery is no
 // query that anybody means.
-func readMessage(r io.Reader, buf []byte) ([]byte, bool) {
+func readMessage(r io.Reader, buf []byte) ([]byte, error) {
 	var size [2]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {
-		return buf, false
+		return buf, err
 	}
 	n := int(binary.BigEndian.Uint16(size[:]))
 	if n > maxQuery {
-		return buf, false
+		return buf, errOversized
 	}
 	if cap(buf) < n {
 		buf = make([]byte, maxQuery)
 	}
 	buf = buf[:n]
 	_, err := io.ReadFull(r, buf)
-	return buf, err == nil
+	return buf, err
 }

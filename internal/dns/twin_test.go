@@ -29,8 +29,8 @@ func ask(t testing.TB, x *index.Index, name string, qtype uint16) *mdns.Msg {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &worker{s: &Server{o: Options{Zone: x, Upstream: none, Log: quiet()}}, stats: &counters{}}
-	what, b := k.answer(pkt, nil, wire.MaxTCP)
+	k := &worker{s: &Server{o: Options{Zone: x, Upstream: none, Log: quiet()}, log: newQueryLog()}, stats: &counters{}}
+	what, b := k.answer(pkt, nil, wire.MaxTCP, netip.Addr{}, 0)
 	if what != reply {
 		t.Fatalf("%s %s: outcome %d", name, mdns.TypeToString[qtype], what)
 	}

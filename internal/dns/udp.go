@@ -213,20 +213,13 @@ func (s *socket) later(i int) func([]byte) {
 	}
 }
 
-func (s *socket) peer(i int) netip.AddrPort {
+// client is the sender of the i-th packet.
+func (s *socket) client(i int) netip.Addr {
 	sa := &s.names[i]
-	port := func(p *uint16) uint16 { b := (*[2]byte)(unsafe.Pointer(p)); return uint16(b[0])<<8 | uint16(b[1]) }
 	if sa.Family == unix.AF_INET {
-		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
-		return netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), port(&v4.Port))
+		return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr)
 	}
-	a := netip.AddrFrom16(sa.Addr)
-	if sa.Scope_id != 0 {
-		if ifi, err := net.InterfaceByIndex(int(sa.Scope_id)); err == nil {
-			a = a.WithZone(ifi.Name)
-		}
-	}
-	return netip.AddrPortFrom(a, port(&sa.Port))
+	return netip.AddrFrom16(sa.Addr).Unmap()
 }
 
 // stop makes read take what is still there and then return nothing. On a socket
@@ -259,9 +252,10 @@ func (s *Server) serveUDP(sock *socket) {
 			time.Sleep(time.Millisecond)
 			continue
 		}
+		came := s.now()
 		out := 0
 		for i := range n {
-			b := k.packet(sock, i, out)
+			b := k.packet(sock, i, out, came)
 			if b != nil {
 				sock.put(out, i, b)
 				out++
@@ -269,6 +263,7 @@ func (s *Server) serveUDP(sock *socket) {
 		}
 		if out > 0 {
 			sock.write(out)
+			k.stats.duration.observe(s.now()-came, uint64(out))
 		}
 		if s.ending.Load() {
 			if n < batch {
@@ -280,9 +275,13 @@ func (s *Server) serveUDP(sock *socket) {
 }
 
 // packet answers the i-th packet into the buffer of the out-th reply.
-func (k *worker) packet(sock *socket, i, out int) []byte {
+func (k *worker) packet(sock *socket, i, out int, came time.Duration) []byte {
 	pkt := sock.packet(i)
-	what, b := k.answer(pkt, sock.outB[out], 0)
+	if pkt == nil {
+		k.oversized()
+		return nil
+	}
+	what, b := k.answer(pkt, sock.outB[out], 0, sock.client(i), came)
 	if what == wait {
 		b = k.resume(pkt, 0, sock.later(i))
 	}

@@ -19,6 +19,9 @@ type Pod struct {
 	Deleting    bool
 	Hostname    string
 	Subdomain   string
+	// Search: its resolv.conf has the cluster's search domains and no others
+	// but the node's (dnsPolicy ClusterFirst without searches of its own).
+	Search bool
 }
 
 // ContainerPort is a declared port of a container, restartable init containers included.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/fairway-net/fairway/internal/dns/forward"
+	"github.com/fairway-net/fairway/internal/dns/index"
 	"github.com/fairway-net/fairway/internal/dns/settings"
 )
 
@@ -100,6 +101,15 @@ func (c *converter) directive(origin string, d Directive) {
 		c.kubernetes(origin, d)
 	case "forward", "proxy":
 		c.forward(origin, d)
+	case "autopath":
+		c.out.Search = []string{"*"}
+		c.kept(d, "search-completion, for all namespaces")
+	case "log":
+		if c.out.Log = 1; len(d.Words) > 1 || len(d.Lines) > 0 {
+			c.lost(d, "all queries are logged, in the log's own format: log N samples them")
+			return
+		}
+		c.kept(d, "log; log N samples")
 	default:
 		if why := builtin(plugin); why != "" {
 			c.kept(d, why)
@@ -135,11 +145,13 @@ func (c *converter) kubernetes(origin string, d Directive) {
 			c.out.TTL = &ttl
 			c.kept(o, "ttl")
 		case "pods":
-			if arg == "insecure" {
-				c.kept(o, "pod names stand for their address")
+			m, ok := index.ParsePodMode(arg)
+			if !ok {
+				c.lost(o, "there are pods insecure, verified and disabled")
 				continue
 			}
-			c.lost(o, "pod names stand for their address, as with \"pods insecure\"")
+			c.out.Pods = m
+			c.kept(o, "pods")
 		case "fallthrough":
 			c.kept(o, "reverse names of other addresses are asked upstream")
 		default:

@@ -71,8 +71,7 @@ corp.example:53 Lab.example. {
 tls://.:853 {
     forward . 10.0.0.1
 }
-`, "", `3 pods verified: pod names stand for their address, as with "pods insecure"
-4 namespaces a b: option namespaces has no counterpart
+`, "pods verified\n", `4 namespaces a b: option namespaces has no counterpart
 6 rewrite name a.example b.example: plugin rewrite has no counterpart
 7 hosts: plugin hosts has no counterpart
 10 forward . dns.example: dns.example: servers are given by address
@@ -85,6 +84,8 @@ tls://.:853 {
 7 forward svc.cluster.local 10.0.0.1: it is in the cluster's own zone, which is answered here
 `},
 		{"another zone", ".:53 {\n kubernetes k8s.example\n}\n", "", "2 kubernetes k8s.example: the cluster's zone is cluster.local here, not k8s.example: set clusterDomain\n"},
+		{"of autopath and log", ". {\n autopath @kubernetes\n log\n kubernetes cluster.local {\n  pods disabled\n }\n}\n", "pods disabled\nsearch-completion *\nlog 1\n", ""},
+		{"a log of its own", ". {\n log . {combined} {\n class error\n }\n}\n", "log 1\n", "2 log . {combined}: all queries are logged, in the log's own format: log N samples them\n"},
 		{"without braces", ".:53\nerrors\nforward corp.example 10.0.0.1\n", "stub corp.example 10.0.0.1:53\n", ""},
 	} {
 		blocks, err := Parse(row.in)

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ type Answer struct {
 	stored time.Time
 	ttl    time.Duration // for how long it is fresh; 0: do not keep
 	msg    wire.Message  // its answer section, for FollowTo
+	soa    *wire.RR      // of a negative answer, in msg
 }
 
 // newAnswer keeps m, which is not used by others afterwards.
@@ -53,6 +55,10 @@ func newAnswer(m wire.Message, now time.Time) *Answer {
 	}
 	a.body = m.Raw[m.Body:end]
 	a.ttl = lifetime(&m, least)
+	if i := slices.IndexFunc(m.Authority, func(rr wire.RR) bool { return rr.Type == wire.TypeSOA }); i >= 0 {
+		a.soa = &wire.RR{}
+		*a.soa = m.Authority[i]
+	}
 	a.msg.Authority, a.msg.Additional = nil, nil
 	return a
 }
@@ -113,50 +119,64 @@ func (a *Answer) WriteTo(w *wire.Writer, now time.Time) {
 	if !w.Body(a.body, a.counts) {
 		return
 	}
+	for _, off := range a.ttls {
+		a.age(w.Buf[at+int(off):], now)
+	}
+}
+
+// age makes the TTL at the start of field what is left of it.
+func (a *Answer) age(field []byte, now time.Time) {
 	age := max(0, now.Sub(a.stored))
 	spent := uint32(age / time.Second)
-	for _, off := range a.ttls {
-		field := w.Buf[at+int(off):]
-		ttl := binary.BigEndian.Uint32(field)
-		switch {
-		case age >= a.ttl && a.ttl > 0:
-			ttl = staleTTL
-		case ttl > spent:
-			ttl -= spent
-		default:
-			ttl = 0
-		}
-		binary.BigEndian.PutUint32(field, ttl)
+	ttl := binary.BigEndian.Uint32(field)
+	switch {
+	case age >= a.ttl && a.ttl > 0:
+		ttl = staleTTL
+	case ttl > spent:
+		ttl -= spent
+	default:
+		ttl = 0
 	}
+	binary.BigEndian.PutUint32(field, ttl)
+}
+
+// has reports whether there is a record of the type that was asked for.
+func (a *Answer) has() bool {
+	return slices.ContainsFunc(a.msg.Answer, func(rr wire.RR) bool { return rr.Type == a.msg.Type })
 }
 
 // FollowTo adds the records that answer a CNAME of ours to the reply: owner is
 // where the name that was asked for stands in it.
-func (a *Answer) FollowTo(w *wire.Writer, owner int) {
+func (a *Answer) FollowTo(w *wire.Writer, owner int, now time.Time) {
 	w.Rcode(a.Rcode)
-	m := &a.msg
-	var name []byte
-	for _, rr := range m.Answer {
-		var ok bool
-		if name, ok = wire.Name(name[:0], m.Raw, rr.NameOff); !ok {
+	for _, rr := range a.msg.Answer {
+		if !a.append(w, wire.Answer, rr, owner, now) {
 			return
 		}
-		ownerBytes := name
-		if string(wire.Lower(name)) == string(m.Question) && owner < 1<<14 {
-			ownerBytes = binary.BigEndian.AppendUint16(nil, wire.Pointer(owner))
-		}
-		before := len(w.Buf)
-		out, ok := wire.AppendRR(w.Buf, m.Raw, rr, ownerBytes)
-		if !ok {
-			w.Buf = out[:before]
-			return
-		}
-		need := len(out) - before
-		w.Buf = out[:before]
-		if !w.Fits(wire.Answer, need) {
-			return
-		}
-		w.Buf = out
-		w.Added(wire.Answer)
 	}
+	if a.soa != nil {
+		a.append(w, wire.Authority, *a.soa, owner, now)
+	}
+}
+
+func (a *Answer) append(w *wire.Writer, s wire.Section, rr wire.RR, owner int, now time.Time) bool {
+	m := &a.msg
+	var buf [256]byte
+	name, ok := wire.Name(buf[:0], m.Raw, rr.NameOff)
+	if !ok {
+		return false
+	}
+	if string(wire.Lower(name)) == string(m.Question) && owner < 1<<14 {
+		name = binary.BigEndian.AppendUint16(name[:0], wire.Pointer(owner))
+	}
+	before := len(w.Buf)
+	out, ok := wire.AppendRR(w.Buf, m.Raw, rr, name)
+	w.Buf = out[:before]
+	if !ok || !w.Fits(s, len(out)-before) {
+		return false
+	}
+	w.Buf = out
+	a.age(w.Buf[before+len(name)+4:], now) // after type and class
+	w.Added(s)
+	return true
 }

@@ -18,6 +18,7 @@ import (
 type Options struct {
 	Upstreams []Server       // asked in this order, as a resolver reads resolv.conf; none: every name fails at once
 	Stubs     []Stub         // domains that have servers of their own
+	Search    []string       // the node's search domains, for Search
 	Timeout   time.Duration  // of one upstream; 2 s
 	Total     time.Duration  // of a question; 5 s
 	InFlight  int            // questions under way; 1024
@@ -46,6 +47,7 @@ type Forwarder struct {
 	o      Options
 	routes []route // longest domain first; the last is the root
 	all    []*upstream
+	search [][]byte // wire form
 	cache  *cache
 	stats  Stats
 
@@ -99,6 +101,12 @@ func New(o Options) (*Forwarder, error) {
 			r.servers = append(r.servers, f.server(a))
 		}
 		f.routes = append(f.routes, r)
+	}
+	for _, s := range o.Search {
+		// What is no name, resolvers leave out as well; the root is the name itself.
+		if domain, ok := wire.PackName(s); ok && len(domain) > 1 {
+			f.search = append(f.search, domain)
+		}
 	}
 	slices.SortStableFunc(f.routes, func(a, b route) int { return len(b.domain) - len(a.domain) })
 	return f, nil
@@ -206,7 +214,7 @@ func (f *Forwarder) Follow(ctx context.Context, w *wire.Writer, target []byte, o
 		w.Rcode(wire.ServFail)
 		return err
 	}
-	a.FollowTo(w, owner)
+	a.FollowTo(w, owner, f.o.Now())
 	return nil
 }
 

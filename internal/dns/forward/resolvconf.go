@@ -26,6 +26,17 @@ func ParseResolvConf(r io.Reader) ([]Server, error) {
 	return out, sc.Err()
 }
 
+// ParseSearch returns the search domains of a resolv.conf; the last line that
+// has some counts (resolv.conf(5)).
+func ParseSearch(text string) (out []string) {
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 1 && (f[0] == "search" || f[0] == "domain") {
+			out = f[1:]
+		}
+	}
+	return out
+}
+
 // Own splits servers into those to ask and those that are this server itself:
 // a question sent there would come back. listen is where the server listens,
 // vips are the addresses of its Service, local are the machine's addresses.

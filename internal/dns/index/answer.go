@@ -57,7 +57,13 @@ func (x *Index) Answer(w *wire.Writer, random uint32) (res Result, target []byte
 		return Answered, nil, 0
 	}
 	w.Flag(wire.FlagAA)
-	owner = wire.QuestionName
+	return x.chase(w, n, wire.QuestionName, random)
+}
+
+// chase answers for n, a name of the zone that stands at owner in the reply,
+// and follows it through ExternalName Services.
+func (x *Index) chase(w *wire.Writer, n name, owner int, random uint32) (Result, []byte, int) {
+	q := w.Query()
 	var labels [128]uint8
 	for range maxChase {
 		f := x.find(n)
@@ -69,14 +75,8 @@ func (x *Index) Answer(w *wire.Writer, random uint32) (res Result, target []byte
 			x.hinfo(w, owner)
 			return Answered, nil, 0
 		}
-		if !w.Fits(wire.Answer, wire.HeadLen+len(f.service.alias)) {
-			return Answered, nil, 0
-		}
-		w.Head(wire.Pointer(owner), wire.TypeCNAME, x.params.TTL, len(f.service.alias))
-		owner = len(w.Buf)
-		w.Buf = append(w.Buf, f.service.alias...)
-		w.Added(wire.Answer)
-		if q.Type == wire.TypeCNAME {
+		var ok bool
+		if owner, ok = w.CNAME(owner, f.service.alias, x.params.TTL); !ok || q.Type == wire.TypeCNAME {
 			return Answered, nil, 0
 		}
 		n = split(f.service.alias, &labels)
@@ -107,6 +107,7 @@ func (x *Index) mine(n name) bool {
 // found is what a name of the zone is. The zero value: it does not exist.
 type found struct {
 	exists  bool
+	unknown bool // not yet
 	apex    bool
 	fixed   *fixed
 	service *answers
@@ -124,6 +125,9 @@ func (x *Index) find(n name) found {
 				return x.findService(n, rest-1)
 			}
 		case "pod":
+			if PodMode(x.podMode.Load()) == PodsDisabled {
+				return found{}
+			}
 			if rest > 1 {
 				return x.findPod(n, rest-1)
 			}
@@ -164,7 +168,8 @@ func (x *Index) findService(n name, rest int) (f found) {
 }
 
 // findPod knows every address of an existing namespace, whether or not a pod
-// has it: that is what the specification's deprecated pod records are.
+// has it: that is what the specification's deprecated pod records are. Verified,
+// it knows those that a pod has.
 func (x *Index) findPod(n name, rest int) found {
 	if rest > 2 || x.spaces.get(n.b[n.labels[rest-1]:n.labels[rest]]) == nil {
 		return found{}
@@ -173,6 +178,12 @@ func (x *Index) findPod(n name, rest int) found {
 		return found{exists: true}
 	}
 	addr, ok := zone.ParseDashed(string(n.label(0)))
+	if ok && PodMode(x.podMode.Load()) == PodsVerified {
+		if !x.podsSynced.Load() {
+			return found{exists: true, unknown: true}
+		}
+		ok = x.claimed(addr, n.b[n.labels[1]:n.labels[2]])
+	}
 	return found{exists: ok, pod: addr}
 }
 
@@ -181,6 +192,10 @@ func (x *Index) findPod(n name, rest int) found {
 func (x *Index) write(w *wire.Writer, f found, qtype uint16, owner int, random uint32) {
 	before := len(w.Buf)
 	switch {
+	case f.unknown:
+		w.Reset()
+		w.Rcode(wire.ServFail)
+		return
 	case !f.exists:
 		w.Rcode(wire.NXDomain)
 		x.soa(w, wire.Authority)

@@ -34,9 +34,16 @@ type Index struct {
 	spaces   *table[struct{}]
 	reverse  *table[pointers]
 
+	pods       *table[claims] // by address
+	podMode    atomic.Uint32
+	podsSynced atomic.Bool
+	search     atomic.Pointer[map[string]bool] // labels of namespaces; nil: none; a nil map: all
+
 	mu   sync.Mutex     // of writers
 	refs map[string]int // namespace -> 1 for the object itself + its Services
 	objs map[string]bool
+
+	podAddrs map[model.Name][]netip.Addr
 }
 
 // fixed is a name that exists whatever the cluster holds. No records: an empty
@@ -57,8 +64,8 @@ func New(p Params) (*Index, error) {
 	}
 	x := &Index{
 		params: p, zone: name, suffix: append([]byte("\x03svc"), name...), fixed: map[string]*fixed{},
-		services: newTable[answers](), spaces: newTable[struct{}](), reverse: newTable[pointers](),
-		refs: map[string]int{}, objs: map[string]bool{},
+		services: newTable[answers](), spaces: newTable[struct{}](), reverse: newTable[pointers](), pods: newTable[claims](),
+		refs: map[string]int{}, objs: map[string]bool{}, podAddrs: map[model.Name][]netip.Addr{},
 	}
 	for off := 0; name[off] != 0; off += 1 + int(name[off]) {
 		x.labels++

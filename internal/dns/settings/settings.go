@@ -7,6 +7,12 @@
 //	stub corp.example 10.0.0.53 10.0.1.53:5353
 //	# of cluster names, in seconds
 //	ttl 30
+//	# names below pod: insecure (any address; the default), verified, disabled
+//	pods verified
+//	# walk the search path of pods in these namespaces for them; * for all
+//	search-completion team-a team-b
+//	# log one query in 1000
+//	log 1000
 //
 // It only parses and prints; an error names the line, and the caller keeps what
 // it had.
@@ -20,6 +26,7 @@ import (
 	"strings"
 
 	"github.com/fairway-net/fairway/internal/dns/forward"
+	"github.com/fairway-net/fairway/internal/dns/index"
 	"github.com/fairway-net/fairway/internal/dns/wire"
 )
 
@@ -34,10 +41,16 @@ type Settings struct {
 	Upstreams []forward.Server
 	Stubs     []forward.Stub
 	TTL       *uint32
+	Pods      index.PodMode
+	Search    []string // namespaces, or "*"
+	Log       uint32   // one query in so many; 0: none
 }
 
 // Parse reads text. zone is the cluster's, which cannot be asked elsewhere. All
-// mistakes are reported, each with its line.
+// mistakes are reported, each with its line. The Settings that come with them are
+// for those who have no earlier ones: what is right counts, and names whose
+// servers are in doubt have none (Upstreams is empty but not nil) rather than
+// being asked where they should not.
 func Parse(text, zone string) (Settings, error) {
 	var s Settings
 	var errs []error
@@ -68,7 +81,9 @@ func Parse(text, zone string) (Settings, error) {
 func (s *Settings) statement(words []string, zone string) (err error) {
 	switch args := words[1:]; words[0] {
 	case "upstream":
-		s.Upstreams, err = servers(args)
+		if s.Upstreams, err = servers(args); err != nil {
+			s.Upstreams = []forward.Server{}
+		}
 		return err
 	case "stub":
 		if len(args) < 2 {
@@ -94,8 +109,49 @@ func (s *Settings) statement(words []string, zone string) (err error) {
 		ttl := uint32(n)
 		s.TTL = &ttl
 		return nil
+	case "pods":
+		if len(args) == 1 {
+			if m, ok := index.ParsePodMode(args[0]); ok {
+				s.Pods = m
+				return nil
+			}
+		}
+		return errors.New("want: pods insecure, pods verified or pods disabled")
+	case "search-completion":
+		return s.search(args)
+	case "log":
+		n := uint64(0)
+		if len(args) == 1 {
+			n, err = strconv.ParseUint(args[0], 10, 32)
+		}
+		if n == 0 || err != nil {
+			return errors.New("want: log N, to log one query in N; without the line none is")
+		}
+		s.Log = uint32(n)
+		return nil
 	}
-	return fmt.Errorf("unknown statement %q: there are upstream, stub and ttl", words[0])
+	return fmt.Errorf("unknown statement %q: there are upstream, stub, ttl, pods, search-completion and log", words[0])
+}
+
+func (s *Settings) search(namespaces []string) error {
+	if len(namespaces) == 0 {
+		return errors.New("want: search-completion NAMESPACE…, or * for all")
+	}
+	for i, n := range namespaces {
+		if n != "*" && !label(n) {
+			return fmt.Errorf("search-completion %q: not the name of a namespace", n)
+		}
+		if slices.Contains(namespaces[:i], n) {
+			return fmt.Errorf("search-completion %s: given twice", n)
+		}
+	}
+	s.Search = namespaces
+	return nil
+}
+
+// label reports whether s is a DNS label as Kubernetes has them (RFC 1123).
+func label(s string) bool {
+	return len(s) <= 63 && strings.Trim(s, "-") == s && s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 func servers(words []string) ([]forward.Server, error) {
@@ -136,6 +192,15 @@ func (s Settings) String() string {
 	}
 	if s.TTL != nil {
 		fmt.Fprintf(&b, "ttl %d\n", *s.TTL)
+	}
+	if s.Pods != index.PodsInsecure {
+		fmt.Fprintf(&b, "pods %v\n", s.Pods)
+	}
+	if len(s.Search) > 0 {
+		fmt.Fprintf(&b, "search-completion %s\n", strings.Join(s.Search, " "))
+	}
+	if s.Log > 0 {
+		fmt.Fprintf(&b, "log %d\n", s.Log)
 	}
 	return b.String()
 }

@@ -7,6 +7,8 @@
 // Reply never grows beyond its limit.
 package wire
 
+import "fmt"
+
 // RR types that have a meaning here.
 const (
 	TypeA     = 1
@@ -21,11 +23,43 @@ const (
 	TypeSRV   = 33
 	TypeDNAME = 39
 	TypeOPT   = 41
+	TypeHTTPS = 65
 	TypeTKEY  = 249 // the first of the types that are questions only (RFC 6895)
 	TypeIXFR  = 251
 	TypeAXFR  = 252
 	TypeANY   = 255
 )
+
+// TypeName is the name of a type above, or TYPEnnn (RFC 3597, section 5).
+func TypeName(t uint16) string {
+	switch t {
+	case TypeA:
+		return "A"
+	case TypeNS:
+		return "NS"
+	case TypeCNAME:
+		return "CNAME"
+	case TypeSOA:
+		return "SOA"
+	case TypePTR:
+		return "PTR"
+	case TypeHINFO:
+		return "HINFO"
+	case TypeMX:
+		return "MX"
+	case TypeTXT:
+		return "TXT"
+	case TypeAAAA:
+		return "AAAA"
+	case TypeSRV:
+		return "SRV"
+	case TypeHTTPS:
+		return "HTTPS"
+	case TypeANY:
+		return "ANY"
+	}
+	return fmt.Sprintf("TYPE%d", t)
+}
 
 // ClassIN is the only class that is served.
 const ClassIN = 1

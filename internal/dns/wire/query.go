@@ -12,6 +12,7 @@ type Problem uint8
 const (
 	OK          Problem = iota
 	Short               // shorter than a header
+	Oversized           // longer than any query; Parse does not see it
 	Reply               // a response, not a query
 	BadOpcode           // anything but QUERY
 	BadQuestion         // not exactly one question, or one that cannot be read
@@ -23,7 +24,7 @@ const (
 
 // String is the problem's name in metrics.
 func (p Problem) String() string {
-	return [...]string{"ok", "short", "reply", "opcode", "question", "record", "opt", "version"}[p]
+	return [...]string{"ok", "short", "oversized", "reply", "opcode", "question", "record", "opt", "version"}[p]
 }
 
 // Rcode is the answer to a query with the problem.

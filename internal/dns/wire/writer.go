@@ -125,6 +125,19 @@ func AppendHead(b []byte, owner, rrtype uint16, ttl uint32, length int) []byte {
 		byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl), byte(length>>8), byte(length))
 }
 
+// CNAME appends the record that sends the name at owner on to target, a name in
+// wire form, and returns where target stands then. ok is false if it does not fit.
+func (w *Writer) CNAME(owner int, target []byte, ttl uint32) (at int, ok bool) {
+	if !w.Fits(Answer, HeadLen+len(target)) {
+		return 0, false
+	}
+	w.Head(Pointer(owner), TypeCNAME, ttl, len(target))
+	at = len(w.Buf)
+	w.Buf = append(w.Buf, target...)
+	w.Added(Answer)
+	return at, true
+}
+
 // Reset drops all records, to answer otherwise after all.
 func (w *Writer) Reset() {
 	end := HeaderLen

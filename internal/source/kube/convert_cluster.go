@@ -20,6 +20,7 @@ func convertPod(o *corev1.Pod) *model.Pod {
 		Done:     o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
 		Deleting: o.DeletionTimestamp != nil,
 		Hostname: o.Spec.Hostname, Subdomain: o.Spec.Subdomain,
+		Search: o.Spec.DNSPolicy == corev1.DNSClusterFirst && (o.Spec.DNSConfig == nil || len(o.Spec.DNSConfig.Searches) == 0),
 	}
 	for _, ip := range o.Status.PodIPs {
 		p.IPs = append(p.IPs, addrs(ip.IP)...)
