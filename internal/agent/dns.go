@@ -114,6 +114,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		server.Close()
 		return err
 	}
+	go fwd.probe(life)
 	go feedZone(life, store, x, o.Log)
 	pods := &podFeed{node: o.Node, store: store, x: x, log: o.Log}
 	if len(o.Manifests) == 0 {

@@ -109,6 +109,22 @@ func (u *outside) follow(ctx context.Context, path, zone, text string, ttl uint3
 	}
 }
 
+// probe looks for loops until ctx ends: at once, when the settings have
+// changed, and now and then.
+func (u *outside) probe(ctx context.Context) {
+	tick := time.NewTicker(settingsInterval)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		f := u.current.Load()
+		for next := time.Now().Add(f.ProbeLoops(ctx)); ctx.Err() == nil && time.Now().Before(next) && u.current.Load() == f; {
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+	}
+}
+
 func (u *outside) Cached(w *wire.Writer) bool { return u.current.Load().Cached(w) }
 
 func (u *outside) Reply(ctx context.Context, w *wire.Writer) error {

@@ -111,6 +111,9 @@ func fill(t testing.TB, store *state.Store) *index.Index {
 	return x
 }
 
+// loopback is any port of it.
+func loopback() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")} }
+
 // start runs a server on loopback for the length of the test.
 func start(t testing.TB, o Options) netip.AddrPort {
 	t.Helper()

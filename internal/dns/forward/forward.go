@@ -53,6 +53,7 @@ type Forwarder struct {
 
 	mu    sync.Mutex
 	calls map[string]*call
+	tags  map[string]bool // of probes under way; true: it came back
 }
 
 // route is where the names of one domain are asked.
@@ -87,7 +88,7 @@ func New(o Options) (*Forwarder, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	f := &Forwarder{o: o, cache: newCache(o.Entries, o.Bytes), calls: map[string]*call{}}
+	f := &Forwarder{o: o, cache: newCache(o.Entries, o.Bytes), calls: map[string]*call{}, tags: map[string]bool{}}
 	for _, s := range append(slices.Clone(o.Stubs), Stub{".", o.Upstreams}) {
 		domain, ok := wire.PackName(s.Domain)
 		if !ok {
@@ -222,6 +223,9 @@ func (f *Forwarder) Follow(ctx context.Context, w *wire.Writer, target []byte, o
 // cache, from a question under way, or from upstream. While upstream fails, an
 // answer that has expired is used again (RFC 8767).
 func (f *Forwarder) Resolve(ctx context.Context, name []byte, rrtype uint16, do, cd bool) (*Answer, error) {
+	if f.came(name) {
+		return nil, ErrLoop
+	}
 	key := appendKey(nil, name, rrtype, do, cd)
 	now := f.o.Now()
 	old := f.cache.get(key)

@@ -36,6 +36,14 @@ func (f *Forwarder) WriteMetrics(w io.Writer) {
 		}
 		fmt.Fprintf(w, "fairway_dns_upstream_up{server=%q} %d\n", u.Server.String(), up)
 	}
+	fmt.Fprintf(w, "# HELP fairway_dns_upstream_loop Whether the server was found to ask this one.\n# TYPE fairway_dns_upstream_loop gauge\n")
+	for _, u := range f.all {
+		loop := 0
+		if u.looping.Load() {
+			loop = 1
+		}
+		fmt.Fprintf(w, "fairway_dns_upstream_loop{server=%q} %d\n", u.Server.String(), loop)
+	}
 	const server = `server="dns://:53",zones=".",view=""`
 	for _, c := range []struct {
 		name, labels, kind string

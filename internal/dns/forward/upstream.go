@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,8 @@ type upstream struct {
 	Server
 	secure *secure // nil: over UDP and TCP
 
+	looping atomic.Bool // it asks us; see ProbeLoops
+
 	mu       sync.Mutex
 	failures int
 	backoff  time.Duration
@@ -37,6 +40,9 @@ type upstream struct {
 // available says whether to ask u now. For one that is down it is true once
 // per back-off.
 func (u *upstream) available(now time.Time) bool {
+	if u.looping.Load() {
+		return false
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.failures < failuresToDown {
