@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/agent"
@@ -19,6 +20,9 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	kubeconfig := fs.String("kubeconfig", "", "use `FILE` instead of the pod's service account")
 	http := fs.String("http", ":8080", "serve HTTP on `ADDR`")
 	https := fs.String("https", ":8443", "serve HTTPS on `ADDR`")
+	http3 := fs.Bool("http3", false, "serve HTTP/3, too, on the UDP port of --https")
+	preamble := fs.Bool("proxy-protocol", false, "expect a header of the PROXY protocol, version 1 or 2, on every connection")
+	tickets := fs.String("tls-ticket-seed", "", "make the keys of TLS session tickets from `FILE`, the same for all gateways, so that sessions outlive one of them")
 	health := fs.String("health", ":8081", "serve /livez, /readyz, /metrics and /routes on `ADDR`")
 	var manifests []string
 	fs.Func("manifests", "serve what `FILE|DIR` says, and the files given as arguments, without an API server", func(s string) error {
@@ -41,6 +45,15 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	log := cli.Logger(env)
 	o := proxy.Options{Listen: map[string]string{"http": *http, "https": *https}, LameDuck: *lameDuck, Drain: *drain, Log: log}
+	o.HTTP3, o.ProxyProtocol = *http3, *preamble
+	if *tickets != "" {
+		if o.TicketSeed, err = os.ReadFile(*tickets); err != nil {
+			return cli.Hint(fmt.Errorf("read --tls-ticket-seed: %w", err), "mount a Secret with 32 random octets")
+		}
+		if len(o.TicketSeed) < 32 {
+			return cli.Hint(fmt.Errorf("read --tls-ticket-seed: %s has %d octets", *tickets, len(o.TicketSeed)), "make it with: head -c 32 /dev/urandom")
+		}
+	}
 	if *accessLog {
 		o.AccessLog = slog.New(slog.NewJSONHandler(env.Stdout, nil))
 	}

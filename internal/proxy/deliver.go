@@ -96,6 +96,9 @@ func (f *front) respondHead(out []byte) []byte {
 	if a := x.rule.Forward.Affinity; a != nil {
 		x.stick(a, f.answer.Header())
 	}
+	if v := f.server.altSvc(x); v != "" {
+		out = h1.AppendField(out, "Alt-Svc", v)
+	}
 	if f.answer.header != nil {
 		out = f.answer.fields(out)
 	}

@@ -20,6 +20,8 @@ type Options struct {
 	// Listen says where to listen for each listener of the plan: "http" and
 	// "https". One that is missing is not opened.
 	Listen map[string]string
+	// HTTP3 serves HTTP/3, too, on the UDP port of the listener "https".
+	HTTP3 bool
 	// ProxyProtocol says that connections begin with a header of the PROXY protocol,
 	// version 1 or 2. Those that do not are closed.
 	ProxyProtocol bool
@@ -59,6 +61,8 @@ type Server struct {
 	endpoints map[endpointKey]*endpoint
 	listeners map[string]net.Listener
 	layer4    map[layer4Key]*layer4
+	third     *third // nil: no HTTP/3
+	advert    atomic.Pointer[advert]
 
 	streams   map[string]*h2.Options // listener -> of connections that speak HTTP/2
 	upstreams *h2.Options
@@ -130,6 +134,11 @@ func (s *Server) Open() error {
 			return fmt.Errorf("listen for %s: %w", name, err)
 		}
 		s.listeners[name] = l
+		if name == "https" && s.opts.HTTP3 {
+			if s.third, err = s.openThird(name, l.Addr()); err != nil {
+				return fmt.Errorf("listen for HTTP/3: %w", err)
+			}
+		}
 	}
 	return nil
 }
@@ -147,7 +156,14 @@ func (s *Server) Addr(name string) net.Addr {
 // Run serves the listeners until ctx ends, and then ends gracefully. It returns
 // nil unless a listener failed.
 func (s *Server) Run(ctx context.Context) error {
-	failed := make(chan error, len(s.listeners))
+	failed := make(chan error, len(s.listeners)+1)
+	if s.third != nil {
+		go func() {
+			if err := s.third.serve(); err != nil {
+				failed <- fmt.Errorf("serve HTTP/3: %w", err)
+			}
+		}()
+	}
 	for name := range s.listeners {
 		s.streams[name] = s.streamOptions(name)
 	}
@@ -189,6 +205,9 @@ func (s *Server) end() {
 	s.ended.Store(true)
 	for _, l := range s.listeners {
 		_ = l.Close()
+	}
+	if s.third != nil {
+		go s.third.end(ctx)
 	}
 	s.mu.Lock()
 	s.applyStreams(nil)

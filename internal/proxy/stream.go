@@ -151,6 +151,9 @@ func (c *stream) open() error {
 		if !dated {
 			e.Field("date", c.server.date(x.start))
 		}
+		if v := c.server.altSvc(x); v != "" {
+			e.Field("alt-svc", v)
+		}
 		if r.Length >= 0 && r.Status != http.StatusNoContent {
 			e.Number("content-length", r.Length)
 		}
