@@ -11,12 +11,12 @@ import (
 
 // packages are Debian's: the peers, the client, and libraries that a small
 // machine lacks. They are unpacked only: installing a server would start it.
-var packages = []string{"nginx", "haproxy", "wrk", "libluajit-5.1-2", "libluajit-5.1-common", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1", "libpcre2-8-0"}
+var packages = []string{"nginx", "haproxy", "caddy", "wrk", "nghttp2-client", "libev4", "libjemalloc2", "libjansson4", "libnghttp2-14", "libluajit-5.1-2", "libluajit-5.1-common", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1", "libpcre2-8-0"}
 
 // tools are the programs of a benchmark.
 type tools struct {
-	fairway, nginx, haproxy, wrk string
-	env                          []string
+	fairway, nginx, haproxy, caddy, wrk, h2load string
+	env                                         []string
 }
 
 // fetch finds them, after fetching what is not there yet.
@@ -33,14 +33,15 @@ func fetch(ctx context.Context, root string) (tools, error) {
 	}
 	t := tools{
 		fairway: filepath.Join(root, "bin", "bench", "standalone"), nginx: filepath.Join(unpacked, "usr/sbin/nginx"),
-		haproxy: filepath.Join(unpacked, "usr/sbin/haproxy"), wrk: filepath.Join(unpacked, "usr/bin/wrk"),
+		haproxy: filepath.Join(unpacked, "usr/sbin/haproxy"), caddy: filepath.Join(unpacked, "usr/bin/caddy"),
+		h2load: filepath.Join(unpacked, "usr/bin/h2load"), wrk: filepath.Join(unpacked, "usr/bin/wrk"),
 	}
 	libs, err := filepath.Glob(filepath.Join(unpacked, "usr/lib/*-linux-gnu*"))
 	if err != nil || len(libs) == 0 {
 		return t, fmt.Errorf("no libraries below %s; remove it to fetch them again", unpacked)
 	}
 	t.env = append(os.Environ(), "LD_LIBRARY_PATH="+libs[0])
-	for _, file := range []string{t.fairway, t.nginx, t.haproxy, t.wrk} {
+	for _, file := range []string{t.fairway, t.nginx, t.haproxy, t.caddy, t.wrk, t.h2load} {
 		if _, err := os.Stat(file); err != nil {
 			return t, err
 		}

@@ -1,10 +1,11 @@
-// Command http measures what a request costs Fairway's proxy and its peers, nginx
-// and HAProxy, in CPU time of the proxy alone.
+// Command http measures what a request costs Fairway's proxy and its peers, nginx,
+// HAProxy and Caddy, in CPU time of the proxy alone.
 //
-// Proxy on the first processor, client (wrk) and upstream (nginx) on the second,
-// on loopback only, with connections kept alive on both sides, and the same
-// header fields added by all. What is not in the repository (Debian's packages,
-// unpacked but not installed) is fetched into .cache/bench-http once.
+// Proxy on the first processor, client (wrk, h2load, or this program) and upstream
+// (nginx, for gRPC this program) on the second, on loopback only, with connections
+// kept alive on both sides, and the same header fields added by all but Caddy, which
+// has its own. What is not in the repository (Debian's packages, unpacked but not
+// installed) is fetched into .cache/bench-http once.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,20 +23,28 @@ import (
 )
 
 func main() {
-	runs := flag.Int("runs", 5, "how often to measure each proxy")
-	length := flag.Duration("time", 5*time.Second, "length of a measurement")
+	runs := flag.Int("runs", 3, "how often to measure each proxy")
+	length := flag.Duration("time", 3*time.Second, "length of a measurement")
 	idle := flag.Int("idle", 9_900, "how many idle connections to weigh; HAProxy wants two descriptors for each")
+	only := flag.String("case", "", "only the cases whose names contain this")
 	root := flag.String("root", "..", "root of the repository")
+	serve := flag.String("grpc-upstream", "", "be the upstream for gRPC at this address, and nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *root, *runs, *length, *idle); err != nil {
+	err := error(nil)
+	if *serve != "" {
+		err = serveGRPC(ctx, *serve)
+	} else {
+		err = run(ctx, *root, *runs, *length, *idle, *only)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-http:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root string, runs int, length time.Duration, idle int) error {
+func run(ctx context.Context, root string, runs int, length time.Duration, idle int, only string) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -48,66 +58,129 @@ func run(ctx context.Context, root string, runs int, length time.Duration, idle 
 		return err
 	}
 	defer os.RemoveAll(dir)
-	servers, err := startAll(ctx, tools, dir)
-	defer stopAll(servers)
+	b := &bench{tools: tools, length: length, only: only}
+	b.servers, err = startAll(ctx, tools, dir)
+	defer stopAll(b.servers)
 	if err != nil {
 		return err
 	}
-	var set record.Set
 	for i := range runs {
 		fmt.Fprintf(os.Stderr, "run %d of %d\n", i+1, runs)
-		if err := measureAll(ctx, tools, servers, length, &set); err != nil {
+		if err := b.measureAll(ctx); err != nil {
 			return err
 		}
 	}
-	if err := weighAll(ctx, servers, idle, &set); err != nil {
-		return err
+	if b.wanted("idle connections") {
+		if err := b.weighAll(ctx, idle); err != nil {
+			return err
+		}
 	}
-	set.WriteTable(os.Stdout)
-	return set.WriteJSON(filepath.Join(root, "bench", "out"), "http")
+	stopAll(b.servers)
+	b.servers = nil
+	if b.wanted(changeCase) {
+		if err := b.change(ctx); err != nil {
+			return err
+		}
+	}
+	b.set.WriteTable(os.Stdout)
+	return b.set.WriteJSON(filepath.Join(root, "bench", "out"), "http")
 }
 
-// The cases.
-var cases = []struct {
-	name  string
-	path  string
-	conns int
-	many  bool // of the proxies with many hosts, which are asked for in turn
-	bytes bool // the cost is per byte
-}{
-	{"keep-alive, 64 connections, 1 host", "/small", 64, false, false},
-	{"keep-alive, 64 connections, 10,000 hosts", "/small", 64, true, false},
-	{"bodies of 1 MiB, 8 connections", "/large", 8, false, true},
+// bench is one run of the program.
+type bench struct {
+	tools   tools
+	servers []*server
+	length  time.Duration
+	only    string
+	set     record.Set
+}
+
+func (b *bench) wanted(name string) bool { return strings.Contains(name, b.only) }
+
+// subject is which of a proxy's listeners a case asks.
+type subject uint8
+
+const (
+	plain  subject = iota
+	secure         // TLS
+	many           // manyHosts hosts, asked for in turn
+	grpc           // HTTP/2 without TLS, to an upstream that speaks it
+)
+
+// experiment is what all proxies are asked.
+type experiment struct {
+	name    string
+	subject subject
+	bytes   float64 // MiB of each body; 0: the cost is per request
+	ask     func(context.Context, *bench, *server) (figures, error)
+}
+
+// experiments returns the cases.
+func experiments() []experiment {
+	return []experiment{
+		{"HTTP/1.1 keep-alive, 64 connections, 1 host", plain, 0, wrk(plain, "/small", 64)},
+		{"HTTP/1.1 keep-alive, 64 connections, 10,000 hosts", many, 0, wrk(many, "/small", 64)},
+		{"bodies of 1 MiB, 8 connections", plain, 1, wrk(plain, "/large", 8)},
+		{"bodies of 100 MiB, 2 connections", plain, 100, wrk(plain, "/huge", 2)},
+		{"bodies of 1 MiB over TLS, 8 connections", secure, 1, wrk(secure, "/large", 8)},
+		{"bodies of 100 MiB over TLS, 2 connections", secure, 100, wrk(secure, "/huge", 2)},
+		{"TLS 1.3 handshakes", secure, 0, handshakes(false)},
+		{"TLS 1.3 handshakes, resumed", secure, 0, handshakes(true)},
+		{"HTTP/2 over TLS, 8 connections of 16 streams", secure, 0, h2load(secure, "/small", "-c8", "-m16")},
+		{"gRPC unary, 8 connections of 16 streams", grpc, 0, h2load(grpc, "/bench.Echo/Say", "-c8", "-m16", "-d", "message", "-H", "content-type: application/grpc", "-H", "te: trailers")},
+	}
 }
 
 // measureAll asks all proxies for each case in turn, so that whatever disturbs the
 // machine disturbs all of them.
-func measureAll(ctx context.Context, t tools, servers []*server, length time.Duration, set *record.Set) error {
-	for _, c := range cases {
-		peer := 0.0
-		for _, s := range servers {
-			if s.upstream || s.many != c.many {
+func (b *bench) measureAll(ctx context.Context) error {
+	for _, e := range experiments() {
+		if !b.wanted(e.name) {
+			continue
+		}
+		peers := map[string]float64{}
+		slowest := 0.0
+		for _, s := range b.servers {
+			if s.upstream || s.at[e.subject] == "" {
 				continue
 			}
-			m, err := measure(ctx, t, s, c.path, c.conns, length)
+			m, err := b.measure(ctx, s, e)
 			if err != nil {
-				return fmt.Errorf("%s, %s: %w", c.name, s.name, err)
+				return fmt.Errorf("%s, %s: %w", e.name, s.name, err)
 			}
-			cost := m.cpu
-			if c.bytes {
-				cost = m.cpu * 1024 // of 1 MiB: µs per GiB
-				set.Add(s.name, c.name, "bytes per CPU second", "MiB/s", 1e6/m.cpu)
-			} else {
-				set.Add(s.name, c.name, "CPU per request", "µs", m.cpu)
-				set.Add(s.name, c.name, "throughput", "requests/s", m.rate)
-				set.Add(s.name, c.name, "p99 latency", "ms", m.p99)
+			b.report(s, e, m, peers)
+			if s.name != "fairway" && s.name != "caddy" && (slowest == 0 || m.rate < slowest) {
+				slowest = m.rate
 			}
-			if s.name == "nginx" { // comes first
-				peer = cost
+		}
+		if e.subject == plain && e.bytes == 0 {
+			if err := b.latencies(ctx, 0.7*slowest); err != nil {
+				return err
 			}
-			set.Add(s.name, c.name, "CPU beside nginx", "×", cost/peer)
-			set.Add(s.name, c.name, "failed requests", "", m.failed)
 		}
 	}
 	return nil
+}
+
+// report takes down what was measured; peers come before Fairway.
+func (b *bench) report(s *server, e experiment, m figures, peers map[string]float64) {
+	if e.bytes > 0 {
+		b.set.Add(s.name, e.name, "bytes per CPU second", "MiB/s", e.bytes*1e6/m.cpu)
+	} else {
+		b.set.Add(s.name, e.name, "CPU per request", "µs", m.cpu)
+		b.set.Add(s.name, e.name, "throughput", "requests/s", m.rate)
+	}
+	if m.p99 > 0 {
+		b.set.Add(s.name, e.name, "p99 at full load", "ms", m.p99)
+	}
+	b.set.Add(s.name, e.name, "failed requests", "", m.failed)
+	if s.name != "fairway" {
+		peers[s.name] = m.cpu
+		return
+	}
+	for _, peer := range []string{"nginx", "haproxy", "caddy"} {
+		if cpu := peers[peer]; cpu > 0 {
+			b.set.Add("fairway / "+peer, e.name, "work per CPU second", "×", cpu/m.cpu)
+		}
+	}
 }

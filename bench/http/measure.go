@@ -4,22 +4,67 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/fairway-net/fairway/bench/peer"
-	"github.com/fairway-net/fairway/bench/record"
 )
 
 // figures are what one measurement gives.
 type figures struct {
+	n      float64 // requests
 	cpu    float64 // µs per request
 	rate   float64 // requests per second
 	p99    float64 // ms, at full load
 	failed float64
+}
+
+// measure lets a client ask s from the second processor. A short run before it opens
+// connections and fills caches.
+func (b *bench) measure(ctx context.Context, s *server, e experiment) (figures, error) {
+	warm := *b
+	warm.length = time.Second
+	if _, err := e.ask(ctx, &warm, s); err != nil {
+		return figures{}, err
+	}
+	before, err := peer.CPUTime(s.cmd.Process.Pid)
+	if err != nil {
+		return figures{}, err
+	}
+	f, err := e.ask(ctx, b, s)
+	if err != nil {
+		return figures{}, err
+	}
+	after, err := peer.CPUTime(s.cmd.Process.Pid)
+	if err != nil {
+		return figures{}, err
+	}
+	if f.n == 0 {
+		return f, fmt.Errorf("no request was answered")
+	}
+	f.cpu = float64((after - before).Microseconds()) / f.n
+	return f, nil
+}
+
+// client runs a load generator on the second processor.
+func (b *bench) client(ctx context.Context, s *server, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.length+40*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", "1"}, args...)...)
+	cmd.Env, cmd.Dir = b.tools.env, s.cmd.Dir
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", filepath.Base(args[0]), err, text)
+	}
+	return text, nil
 }
 
 var (
@@ -30,58 +75,71 @@ var (
 	broken    = regexp.MustCompile(`Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)`)
 )
 
-// measure lets wrk ask s from the second processor. A short run before it opens
-// connections and fills caches.
-func measure(ctx context.Context, t tools, s *server, path string, conns int, length time.Duration) (figures, error) {
-	if _, err := ask(ctx, t, s, path, conns, time.Second); err != nil {
-		return figures{}, err
-	}
-	before, err := peer.CPUTime(s.cmd.Process.Pid)
-	if err != nil {
-		return figures{}, err
-	}
-	text, err := ask(ctx, t, s, path, conns, length)
-	if err != nil {
-		return figures{}, err
-	}
-	after, err := peer.CPUTime(s.cmd.Process.Pid)
-	if err != nil {
-		return figures{}, err
-	}
-	n := number(completed, text)
-	if n == 0 {
-		return figures{}, fmt.Errorf("no request was answered\n%s", text)
-	}
-	f := figures{cpu: float64((after - before).Microseconds()) / n, rate: number(perSecond, text), failed: number(failures, text)}
-	if m := p99.FindSubmatch(text); m != nil {
-		v, _ := strconv.ParseFloat(string(m[1]), 64)
-		f.p99 = v * map[string]float64{"us": 1e-3, "ms": 1, "s": 1e3}[string(m[2])]
-	}
-	if m := broken.FindSubmatch(text); m != nil {
-		for _, count := range m[1:] {
-			v, _ := strconv.ParseFloat(string(count), 64)
-			f.failed += v
+// wrk asks over HTTP/1.1.
+func wrk(to subject, path string, conns int) func(context.Context, *bench, *server) (figures, error) {
+	return func(ctx context.Context, b *bench, s *server) (figures, error) {
+		url := "http://" + s.at[to]
+		args := []string{b.tools.wrk, "-t1", fmt.Sprint("-c", conns), fmt.Sprintf("-d%ds", max(1, int(b.length.Seconds()))), "--latency", "-H", "Host: h0.example"}
+		switch to {
+		case many:
+			args = append(args[:len(args)-2], "-s", "hosts.lua")
+		case secure:
+			url = "https://" + s.at[secure]
 		}
+		text, err := b.client(ctx, s, append(args, url+path)...)
+		if err != nil {
+			return figures{}, err
+		}
+		f := figures{n: number(completed, text), rate: number(perSecond, text), failed: number(failures, text)}
+		if m := p99.FindSubmatch(text); m != nil {
+			v, _ := strconv.ParseFloat(string(m[1]), 64)
+			f.p99 = v * map[string]float64{"us": 1e-3, "ms": 1, "s": 1e3}[string(m[2])]
+		}
+		if m := broken.FindSubmatch(text); m != nil {
+			for _, count := range m[1:] {
+				v, _ := strconv.ParseFloat(string(count), 64)
+				f.failed += v
+			}
+		}
+		return f, nil
 	}
-	return f, nil
 }
 
-func ask(ctx context.Context, t tools, s *server, path string, conns int, length time.Duration) ([]byte, error) {
-	args := []string{"-c", "1", t.wrk, "-t1", fmt.Sprint("-c", conns), fmt.Sprintf("-d%ds", max(1, int(length.Seconds()))), "--latency"}
-	if s.many {
-		args = append(args, "-s", "hosts.lua")
-	} else {
-		args = append(args, "-H", "Host: h0.example")
+var (
+	h2Done   = regexp.MustCompile(`requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored`)
+	h2Status = regexp.MustCompile(`status codes: (\d+) 2xx`)
+	h2Rate   = regexp.MustCompile(`finished in [\d.]+m?s, ([\d.]+) req/s`)
+)
+
+// h2load asks over HTTP/2.
+func h2load(to subject, path string, args ...string) func(context.Context, *bench, *server) (figures, error) {
+	return func(ctx context.Context, b *bench, s *server) (figures, error) {
+		url := "http://" + s.at[to]
+		if to == secure {
+			url = "https://" + s.at[to]
+		}
+		all := []string{b.tools.h2load, "-t1", fmt.Sprintf("-D%d", max(1, int(b.length.Seconds()))), "-H", ":authority: h0.example"}
+		text, err := b.client(ctx, s, append(append(all, args...), url+path)...)
+		if err != nil {
+			return figures{}, err
+		}
+		return h2Figures(text), nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, length+30*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "taskset", append(args, "http://"+s.addr+path)...)
-	cmd.Env, cmd.Dir = t.env, s.cmd.Dir
-	text, err := cmd.CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("wrk: %w\n%s", err, text)
+}
+
+func h2Figures(text []byte) (f figures) {
+	if m := h2Done.FindSubmatch(text); m != nil {
+		f.n = numberIn(m[1])
+		f.failed = numberIn(m[3]) + numberIn(m[4])
 	}
-	return text, nil
+	f.failed += max(0, f.n-number(h2Status, text)) // answers on their way at the end are counted as one and not the other
+	f.rate = number(h2Rate, text)
+	return f
+}
+
+func numberIn(b []byte) float64 {
+	v, _ := strconv.ParseFloat(string(b), 64)
+	return v
 }
 
 func number(re *regexp.Regexp, text []byte) float64 {
@@ -89,27 +147,68 @@ func number(re *regexp.Regexp, text []byte) float64 {
 	if m == nil {
 		return 0
 	}
-	v, _ := strconv.ParseFloat(string(m[1]), 64)
-	return v
+	return numberIn(m[1])
+}
+
+const latencyCase = "HTTP/1.1, 64 connections, 70 % of the slower C peer's rate"
+
+// latencies asks every proxy at one rate, which the slower of the C peers can do
+// with ease.
+func (b *bench) latencies(ctx context.Context, rate float64) error {
+	const conns = 64
+	p99 := map[string]float64{}
+	for _, s := range b.servers {
+		if s.upstream || s.at[plain] == "" {
+			continue
+		}
+		log := filepath.Join(s.cmd.Dir, "latency.log")
+		_ = os.Remove(log)
+		text, err := b.client(ctx, s, b.tools.h2load, "--h1", "-t1", fmt.Sprint("-c", conns), fmt.Sprint("--rps=", math.Round(rate/conns)),
+			fmt.Sprintf("-D%d", max(1, int(b.length.Seconds()))), "--log-file="+log, "-H", "Host: h0.example", "http://"+s.at[plain]+"/small")
+		if err != nil {
+			return err
+		}
+		lines, err := os.ReadFile(log)
+		if err != nil {
+			return err
+		}
+		var took []float64
+		for line := range strings.Lines(string(lines)) {
+			if part := strings.Fields(line); len(part) == 3 {
+				v, _ := strconv.ParseFloat(part[2], 64)
+				took = append(took, v/1000)
+			}
+		}
+		if len(took) == 0 {
+			return fmt.Errorf("no latency was recorded\n%s", text)
+		}
+		slices.Sort(took)
+		p99[s.name] = took[len(took)*99/100]
+		b.set.Add(s.name, latencyCase, "p99 latency", "ms", p99[s.name])
+		b.set.Add(s.name, latencyCase, "median latency", "ms", took[len(took)/2])
+		b.set.Add(s.name, latencyCase, "throughput", "requests/s", h2Figures(text).rate)
+	}
+	b.set.Add("fairway / haproxy", latencyCase, "p99 latency", "×", p99["fairway"]/p99["haproxy"])
+	return nil
 }
 
 // weighAll says how much memory a connection takes that has had one request and
 // waits for the next.
-func weighAll(ctx context.Context, servers []*server, n int, set *record.Set) error {
-	for _, s := range servers {
-		if s.upstream || s.many || n == 0 {
+func (b *bench) weighAll(ctx context.Context, n int) error {
+	for _, s := range b.servers {
+		if s.upstream || s.at[plain] == "" || n == 0 {
 			continue
 		}
 		before, err := peer.Memory(s.cmd.Process.Pid)
 		if err != nil {
 			return err
 		}
-		conns, err := occupy(ctx, s.addr, n)
+		conns, err := occupy(ctx, s.at[plain], n)
 		if err == nil {
 			time.Sleep(5 * time.Second) // for what is given back late
 			after, err2 := peer.Memory(s.cmd.Process.Pid)
 			if err = err2; err == nil {
-				set.Add(s.name, fmt.Sprintf("%d idle connections", n), "memory per connection (RSS)", "KiB", (after-before)/float64(n))
+				b.set.Add(s.name, fmt.Sprintf("%d idle connections", n), "memory per connection (RSS)", "KiB", (after-before)/float64(n))
 			}
 		}
 		for _, c := range conns {

@@ -24,16 +24,17 @@ func main() {
 	https := flag.String("https", "", "address to listen at for TLS")
 	backend := flag.String("backend", "127.0.0.1:9000", "address of the endpoint")
 	hosts := flag.Int("hosts", 1, "how many hosts: h0.example, h1.example …; 0: one rule for all")
+	h2c := flag.Bool("h2c", false, "the endpoint speaks HTTP/2")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *http, *https, *backend, *hosts); err != nil {
+	if err := run(ctx, *http, *https, *backend, *hosts, *h2c); err != nil {
 		fmt.Fprintln(os.Stderr, "standalone:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, http, https, backend string, hosts int) error {
+func run(ctx context.Context, http, https, backend string, hosts int, h2c bool) error {
 	endpoint, err := netip.ParseAddrPort(backend)
 	if err != nil {
 		return fmt.Errorf("parse -backend: %w", err)
@@ -50,7 +51,7 @@ func run(ctx context.Context, http, https, backend string, hosts int) error {
 		return err
 	}
 	store := state.New()
-	store.Update(func(tx *state.Tx) { fill(tx, endpoint, hosts) })
+	store.Update(func(tx *state.Tx) { fill(tx, endpoint, hosts, h2c) })
 	watch := store.Watch()
 	defer watch.Close()
 	snap, _ := watch.Take()
@@ -59,9 +60,13 @@ func run(ctx context.Context, http, https, backend string, hosts int) error {
 }
 
 // fill makes one Service and an Ingress per host.
-func fill(tx *state.Tx, endpoint netip.AddrPort, hosts int) {
+func fill(tx *state.Tx, endpoint netip.AddrPort, hosts int, h2c bool) {
 	name := func(s string) model.Name { return model.Name{Namespace: "default", Name: s} }
-	tx.Set(&model.Service{Name: name("web"), Ports: []model.ServicePort{{Name: "web", Protocol: model.TCP, Port: 80, TargetPort: model.IntOrString{Int: endpoint.Port()}}}})
+	protocol := ""
+	if h2c {
+		protocol = "kubernetes.io/h2c"
+	}
+	tx.Set(&model.Service{Name: name("web"), Ports: []model.ServicePort{{Name: "web", Protocol: model.TCP, AppProtocol: protocol, Port: 80, TargetPort: model.IntOrString{Int: endpoint.Port()}}}})
 	tx.Set(&model.EndpointSlice{Name: name("web-1"), Service: "web", Family: model.IPv4,
 		Ports:     []model.EndpointPort{{Name: "web", Protocol: model.TCP, Port: endpoint.Port()}},
 		Endpoints: []model.Endpoint{{Addr: endpoint.Addr(), Ready: true, Serving: true}}})
