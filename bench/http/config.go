@@ -74,7 +74,7 @@ func nginxOne(dir string, a addresses) string {
   server { listen %[3]s; listen %[4]s ssl http2; server_name h0.example;
 %[5]s  }
   server { listen %[6]s http2; server_name h0.example; location / { grpc_pass grpc://calls; %[7]s} }
-`, a.grpcUpstream, dir, a.nginx[plain], a.nginx[secure], nginxPass(), a.nginx[grpc], nginxFields("grpc_set_header"))
+`, a.grpcUpstream, dir, a.nginx[plain], a.nginx[secure], nginxPass(), a.nginx[calls], nginxFields("grpc_set_header"))
 }
 
 func nginxMany(a addresses) string {
@@ -118,7 +118,7 @@ backend up
 %s  server up %s
 backend calls
 %s  server up %s proto h2
-`, a.haproxy[plain], a.haproxy[secure], dir, a.haproxy[grpc], fields, a.upstream, fields, a.grpcUpstream)
+`, a.haproxy[plain], a.haproxy[secure], dir, a.haproxy[calls], fields, a.upstream, fields, a.grpcUpstream)
 }
 
 func caddyConfig(dir string, a addresses) string {
@@ -146,5 +146,5 @@ http://%[5]s {
 	bind 127.0.0.1
 	reverse_proxy h2c://%[6]s
 }
-`, port(a.caddy[plain]), a.upstream, port(a.caddy[secure]), dir, port(a.caddy[grpc]), a.grpcUpstream)
+`, port(a.caddy[plain]), a.upstream, port(a.caddy[secure]), dir, port(a.caddy[calls]), a.grpcUpstream)
 }

@@ -104,7 +104,7 @@ const (
 	plain  subject = iota
 	secure         // TLS
 	many           // manyHosts hosts, asked for in turn
-	grpc           // HTTP/2 without TLS, to an upstream that speaks it
+	calls          // HTTP/2 without TLS, to an upstream that speaks it
 )
 
 // experiment is what all proxies are asked.
@@ -127,7 +127,7 @@ func experiments() []experiment {
 		{"TLS 1.3 handshakes", secure, 0, handshakes(false)},
 		{"TLS 1.3 handshakes, resumed", secure, 0, handshakes(true)},
 		{"HTTP/2 over TLS, 8 connections of 16 streams", secure, 0, h2load(secure, "/small", "-c8", "-m16")},
-		{"gRPC unary, 8 connections of 16 streams", grpc, 0, h2load(grpc, "/bench.Echo/Say", "-c8", "-m16", "-d", "message", "-H", "content-type: application/grpc", "-H", "te: trailers")},
+		{"gRPC unary, 8 connections of 16 streams", calls, 0, h2load(calls, "/bench.Echo/Say", "-c8", "-m16", "-d", "message", "-H", "content-type: application/grpc", "-H", "te: trailers")},
 	}
 }
 

@@ -44,7 +44,7 @@ func allot() (a addresses, err error) {
 	}
 	a.upstream, a.grpcUpstream = next(), next()
 	for _, s := range []*[4]string{&a.nginx, &a.haproxy, &a.caddy} {
-		s[plain], s[secure], s[grpc] = next(), next(), next()
+		s[plain], s[secure], s[calls] = next(), next(), next()
 	}
 	a.fairway[plain], a.fairway[secure] = next(), next()
 	a.nginxMany, a.fairwayMany, a.fairwayGRPC = next(), next(), next()
@@ -82,7 +82,7 @@ func startAll(ctx context.Context, t tools, dir string) (all []*server, err erro
 		{server{name: "haproxy", at: a.haproxy}, "0", []string{t.haproxy, "-f", filepath.Join(dir, "haproxy.cfg")}},
 		{server{name: "caddy", at: a.caddy}, "0", []string{t.caddy, "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile"}},
 		{server{name: "fairway", at: a.fairway}, "0", []string{t.fairway, "-http", a.fairway[plain], "-https", a.fairway[secure], "-backend", a.upstream}},
-		{server{name: "fairway", at: [4]string{grpc: a.fairwayGRPC}}, "0", []string{t.fairway, "-http", a.fairwayGRPC, "-backend", a.grpcUpstream, "-h2c"}},
+		{server{name: "fairway", at: [4]string{calls: a.fairwayGRPC}}, "0", []string{t.fairway, "-http", a.fairwayGRPC, "-backend", a.grpcUpstream, "-h2c"}},
 		{server{name: "nginx", at: [4]string{many: a.nginxMany}}, "0", nginx("many")},
 		{server{name: "fairway", at: [4]string{many: a.fairwayMany}}, "0", []string{t.fairway, "-http", a.fairwayMany, "-backend", a.upstream, "-hosts", fmt.Sprint(manyHosts)}},
 	} {
@@ -129,7 +129,7 @@ func (s *server) answersAt(ctx context.Context, addr string, to uint8) error {
 		host = fmt.Sprintf("h%d.example", manyHosts-1)
 	case secure:
 		url = "https://" + addr + "/small"
-	case grpc:
+	case calls:
 		t.Protocols = new(http.Protocols)
 		t.Protocols.SetUnencryptedHTTP2(true)
 	}
