@@ -108,6 +108,8 @@ int from_net(struct __sk_buff *skb)
 	if (p.kind == KIND_ICMP_ERROR)
 		return related(skb, &p, true);
 	struct conn *c = find(&p.t, SCOPE_NODE);
+	if (!c && awaited(&p))
+		return drop(DROP_HANDOVER);
 	if (!c || !(c->flags & CONN_NAT))
 		return open_service(skb, &p, false);
 	if (stale(c, &p)) {
@@ -153,6 +155,8 @@ int to_net(struct __sk_buff *skb)
 	if (p.kind == KIND_ICMP_ERROR)
 		return related(skb, &p, false);
 	struct conn *c = find(&p.t, SCOPE_NODE);
+	if (!c && awaited(&p))
+		return drop(DROP_HANDOVER);
 	if (!c || !(c->flags & CONN_NAT)) {
 		if (!skb->ingress_ifindex && is_node(&p.t.src))
 			return open_service(skb, &p, true);

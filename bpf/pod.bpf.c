@@ -223,6 +223,8 @@ int from_pod(struct __sk_buff *skb)
 	}
 	if (to_node && find_reverse(&p.t, SCOPE_POD_OUT))
 		return hairpin_reply(skb, &p);
+	if (awaited(&p))
+		return drop(DROP_HANDOVER);
 	if (ep->egress == POLICY_CLOSED)
 		return drop(DROP_POD_UNKNOWN);
 	return open_from_pod(skb, &p, ep);
@@ -263,11 +265,13 @@ int to_pod(struct __sk_buff *skb)
 	struct conn *c = find_reverse(&p.t, SCOPE_POD_OUT);
 	if (c)
 		return reply_to_pod(skb, &p, c);
+	c = find(&p.t, SCOPE_POD_IN);
+	if (!c && awaited(&p))
+		return drop(DROP_HANDOVER);
 	/* A packet that came in by no device is the node's own: its kubelet must
 	 * reach the pod whatever the policy (NetworkPolicySpec.ingress). */
 	if (skb->ingress_ifindex && !allowed(ep->ingress, &p.t.src, p.t.proto, p.t.dport))
 		return drop(ep->ingress == POLICY_CLOSED ? DROP_POD_UNKNOWN : DROP_POLICY_INGRESS);
-	c = find(&p.t, SCOPE_POD_IN);
 	if (c)
 		touch(c, &p, false);
 	else

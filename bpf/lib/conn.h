@@ -43,6 +43,12 @@ static __always_inline bool vanished(const struct conn *c, const struct pkt *p)
 	return p->t.proto == PROTO_TCP && !p->opens && c->service && bpf_ktime_get_coarse_ns() - c->seen > SECOND && pod_gone(&c->to.dst);
 }
 
+/* A connection of which nothing is known yet: TCP sends its packet again. */
+static __always_inline bool awaited(const struct pkt *p)
+{
+	return handover && p->t.proto == PROTO_TCP && !p->opens;
+}
+
 /* Records a flow that is not rewritten. If the table is full the flow goes on
  * without an entry: its forward packets are judged by policy one by one. */
 static __always_inline void track(const struct tuple *t)

@@ -56,6 +56,9 @@ const volatile __u64 host_netns = 0;   /* cookie of the node's network namespace
 const volatile __u16 nat_port_lo = 1024; /* ports for rewritten sources: below the range of ephemeral ports and of NodePorts */
 const volatile __u16 nat_port_hi = 29999;
 
+/* Set by the loader while flows of another layout are being copied into this one. */
+volatile __u32 handover = 0;
+
 /* A reason to drop becomes the verdict of a packet hook here, and only here. */
 static __always_inline int drop(__u32 reason)
 {

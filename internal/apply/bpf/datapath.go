@@ -99,6 +99,9 @@ func (d *Datapath) load() error {
 		return fmt.Errorf("set ports for rewritten sources: %w", err)
 	}
 	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: mapDir}}
+	if err := d.probeIterators(spec, opts); err != nil {
+		return err
+	}
 	if err := spec.LoadAndAssign(&d.objs, opts); err != nil {
 		return fmt.Errorf("load programs: %w", err)
 	}

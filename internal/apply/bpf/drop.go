@@ -27,13 +27,14 @@ const (
 	DropUnallocated
 	DropBackendGone
 	DropNoFlow
+	DropHandover
 	NumDrops int = iota
 )
 
 var dropNames = [NumDrops]string{
 	"None", "Malformed", "Spoofed", "PodUnknown", "PolicyIngress", "PolicyEgress", "NoEndpoints", "NoLocalEndpoints",
 	"UnknownPort", "SourceRange", "NoNATPort", "TableFull", "Rewrite", "NoRoute", "TTL", "Fragment",
-	"Unallocated", "BackendGone", "NoFlow",
+	"Unallocated", "BackendGone", "NoFlow", "Handover",
 }
 
 // String is the reason in CamelCase, as metrics and explain show it.

@@ -227,6 +227,7 @@ const (
 	kernelProgSendmsg6     = "sendmsg6"
 	kernelProgToNet        = "to_net"
 	kernelProgToPod        = "to_pod"
+	kernelVarHandover      = "handover"
 	kernelVarHostNetns     = "host_netns"
 	kernelVarNatPortHi     = "nat_port_hi"
 	kernelVarNatPortLo     = "nat_port_lo"
@@ -321,6 +322,7 @@ type kernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
+	Handover  *ebpf.VariableSpec `ebpf:"handover"`
 	HostNetns *ebpf.VariableSpec `ebpf:"host_netns"`
 	NatPortHi *ebpf.VariableSpec `ebpf:"nat_port_hi"`
 	NatPortLo *ebpf.VariableSpec `ebpf:"nat_port_lo"`
@@ -399,6 +401,7 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
+	Handover  *ebpf.Variable `ebpf:"handover"`
 	HostNetns *ebpf.Variable `ebpf:"host_netns"`
 	NatPortHi *ebpf.Variable `ebpf:"nat_port_hi"`
 	NatPortLo *ebpf.Variable `ebpf:"nat_port_lo"`

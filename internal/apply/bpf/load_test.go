@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"errors"
+	"log/slog"
 	"maps"
 	"os"
 	"regexp"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // The verifier of the running kernel accepts every program, and with a margin:
@@ -55,5 +58,29 @@ func TestLoad(t *testing.T) {
 		if n > most {
 			t.Errorf("%s: the verifier goes through %d instructions, want at most %d", name, n, most)
 		}
+	}
+}
+
+// A kernel that refuses the iterators has Services still.
+func TestLoadWithoutIterators(t *testing.T) {
+	testkit.NeedRoot(t)
+	spec, err := loadKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range spec.Maps {
+		m.Pinning = ebpf.PinNone
+	}
+	spec.Programs[kernelProgReapUdp].AttachTo = "nothing"
+	d := &Datapath{log: slog.New(slog.DiscardHandler)}
+	if err := d.probeIterators(spec, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := spec.LoadAndAssign(&d.objs, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer d.objs.Close()
+	if (&reaper{objs: &d.objs}).able() {
+		t.Error("the iterators are there")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/fairway-net/fairway/internal/sys"
@@ -34,9 +35,32 @@ func newReaper(objs *kernelObjects, log *slog.Logger) *reaper {
 	return r
 }
 
+// probeIterators takes the iterators out of spec if the kernel refuses them, as
+// one may that is locked down. Services work without; but sockets then learn of
+// a backend that is gone by their timeouts alone.
+func (d *Datapath) probeIterators(spec *ebpf.CollectionSpec, opts *ebpf.CollectionOptions) error {
+	var it struct {
+		UDP *ebpf.Program `ebpf:"reap_udp"`
+		TCP *ebpf.Program `ebpf:"reap_tcp"`
+	}
+	err := spec.LoadAndAssign(&it, opts)
+	if err == nil {
+		return errors.Join(it.UDP.Close(), it.TCP.Close())
+	}
+	d.log.Warn("the kernel refuses programs that end sockets: those connected to a pod that is gone wait for their timeouts", "err", err)
+	for _, name := range []string{kernelProgReapUdp, kernelProgReapTcp} {
+		spec.Programs[name] = &ebpf.ProgramSpec{Name: name, Type: ebpf.SocketFilter, License: "GPL",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}}
+	}
+	return nil
+}
+
+// able reports whether the kernel has the iterators.
+func (r *reaper) able() bool { return r.objs.ReapTcp.Type() == ebpf.Tracing }
+
 // want makes the reaper look after the sockets that talk to addrs.
 func (r *reaper) want(addrs map[kernelAddr]bool) {
-	if len(addrs) == 0 {
+	if len(addrs) == 0 || !r.able() {
 		return
 	}
 	r.mu.Lock()
