@@ -269,6 +269,28 @@ func TestFileSizes(t *testing.T) {
 	}
 }
 
+// TestDatapathSize: the datapath can be read in an evening.
+func TestDatapathSize(t *testing.T) {
+	const most, few = 3000, 1000
+	lines := 0
+	for _, pattern := range []string{"bpf/*.c", "bpf/*/*.h"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += bytes.Count(text, []byte("\n"))
+		}
+	}
+	if lines < few || lines >= most {
+		t.Errorf("bpf/ has %d lines of C, want less than %d (and more than %d: are these all files?)", lines, most, few)
+	}
+}
+
 // sources returns the Go and C files of all modules.
 func sources(t *testing.T) []string {
 	t.Helper()

@@ -43,16 +43,31 @@ __global int hairpin_error(struct __sk_buff *skb, struct pkt *p, struct pkt *inn
 	return reason ? drop(reason) : bounce(skb);
 }
 
+/* About what the node has sent to the pod, perhaps through a Service. */
+__global int error_to_node(struct __sk_buff *skb, struct pkt *p, struct pkt *inner)
+{
+	struct tuple to;
+	if (!p || !inner)
+		return TCX_DROP;
+	struct conn *c = find_reverse(&inner->t, SCOPE_NODE);
+	if (!c || !(c->flags & CONN_NAT))
+		return TCX_PASS;
+	to = c->to;
+	int reason = rewrite_error(skb, p, inner, &to);
+	return reason ? drop(reason) : TCX_PASS;
+}
+
 __global int error_from_pod(struct __sk_buff *skb, struct pkt *p, const struct endpoint *ep)
 {
 	struct pkt inner;
 	if (!p || !ep || parse_inner(skb, p, &inner))
 		return drop(DROP_MALFORMED);
-	if (is_node(&inner.t.src) && find(&inner.t, SCOPE_POD_OUT))
+	bool to_node = is_node(&inner.t.src);
+	if (to_node && find(&inner.t, SCOPE_POD_OUT))
 		return hairpin_error(skb, p, &inner);
-	if (ep->egress == POLICY_NONE || about_flow(&inner.t, SCOPE_POD_IN, SCOPE_POD_OUT))
-		return TCX_PASS;
-	return drop(DROP_POLICY_EGRESS);
+	if (ep->egress != POLICY_NONE && !about_flow(&inner.t, SCOPE_POD_IN, SCOPE_POD_OUT))
+		return drop(DROP_POLICY_EGRESS);
+	return to_node ? error_to_node(skb, p, &inner) : TCX_PASS;
 }
 
 __global int error_to_pod(struct __sk_buff *skb, struct pkt *p, const struct endpoint *ep)
