@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -162,7 +163,7 @@ func (m *machine) traces() []string {
 	m.Helper()
 	var out []string
 	err := m.ns.Do(func() error {
-		for _, args := range [][]string{{"ip", "-o", "link"}, {"ip", "route", "show", "table", "all"}, {"ip", "rule"}, {"ip", "-6", "rule"}, {"nft", "list", "ruleset"}, {"sysctl", "net.ipv4.ip_forward"}} {
+		for _, args := range [][]string{{"ip", "-o", "link"}, {"ip", "route", "show", "table", "all"}, {"ip", "-6", "route", "show", "table", "all"}, {"ip", "rule"}, {"ip", "-6", "rule"}, {"nft", "list", "ruleset"}, {"sysctl", "net.ipv4.ip_forward"}} {
 			text, err := exec.Command(args[0], args[1:]...).CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("%v: %w: %s", args, err, text)
@@ -198,12 +199,13 @@ func (m *machine) traces() []string {
 	return out
 }
 
-// TestLife is the life of a cluster from nothing to nothing.
+// TestLife is the life of a cluster, of both address families, from nothing to
+// nothing.
 func TestLife(t *testing.T) {
 	m := newMachine(t)
 	before := m.traces()
 	name := m.name("life")
-	m.up(name)
+	m.up(name, "--ip-family", "dual")
 
 	m.part("control plane", func(m *machine) { checkControlPlane(m, name) })
 	m.part("pods", func(m *machine) { checkPods(m, name) })
@@ -387,7 +389,7 @@ func checkFence(m *machine, name string) {
 	connect := func(addr string) (string, error) {
 		return m.try("fairway", "node", "exec", "--name", name, "node1", "--", "bash", "-c", "exec 3<>/dev/tcp/"+addr)
 	}
-	for _, addr := range []string{"203.0.113.1/80", "198.18.200.1/80", "198.19.0.99/80"} {
+	for _, addr := range []string{"203.0.113.1/80", "198.18.200.1/80", "198.19.0.99/80", "2001:db8::1/80", "2001:2:0:8077::1/80", "2001:2:0:9000::99/80"} {
 		if out, err := connect(addr); err == nil || !strings.Contains(out, "unreachable") && !strings.Contains(out, "No route to host") {
 			m.Errorf("from node1 to %s: %v, %q, want unreachable", addr, err, out)
 		}
@@ -399,7 +401,7 @@ func checkFence(m *machine, name string) {
 	}
 	m.run("fairway", "node", "exec", "--name", name, "node1", "--", "ip", "route", "del", "203.0.113.0/24")
 	// And the machine itself sends nothing of the cluster's ranges up.
-	for _, addr := range []string{"198.18.200.1", "198.19.0.99"} {
+	for _, addr := range []string{"198.18.200.1", "198.19.0.99", "[2001:2:0:8077::1]", "[2001:2:0:9000::99]"} {
 		if conn, err := m.ns.Dial(nil, "tcp", addr+":80", ""); err == nil {
 			m.Errorf("the machine reaches %s: %v", addr, conn)
 		}
@@ -504,13 +506,44 @@ func checkRecovery(m *machine, name string) {
 	})
 }
 
+// addIPv6 gives the machine an uplink of IPv6 and makes it a router.
+func (m *machine) addIPv6() {
+	m.Helper()
+	m.ns.Sysctl("ipv6/conf/uplink/disable_ipv6", "0")
+	m.ns.Sysctl("ipv6/conf/all/forwarding", "1")
+	for _, end := range []struct {
+		ns         *testkit.NS
+		name, addr string
+	}{{m.ns, "uplink", "2001:db8::2/64"}, {m.outside, "machine", "2001:db8::1/64"}} {
+		link, err := end.ns.Link.LinkByName(end.name)
+		if err == nil {
+			err = end.ns.Link.AddrAdd(link, testkit.Addr(m, end.addr))
+		}
+		if err != nil {
+			m.Fatal(err)
+		}
+	}
+	if err := m.ns.Link.RouteAdd(&netlink.Route{Gw: net.ParseIP("2001:db8::1")}); err != nil {
+		m.Fatal(err)
+	}
+	m.outside.Serve("[2001:db8::1]:80")
+}
+
 // TestEgress: with --egress nat a node reaches what the machine reaches, by the
-// machine's address, and the machine's settings are restored.
+// machine's address of each family, and the machine's settings are restored.
 func TestEgress(t *testing.T) {
 	m := newMachine(t)
+	m.addIPv6()
 	before := m.traces()
 	name := m.name("egress")
-	m.up(name, "--nodes", "1", "--egress", "nat")
+	m.up(name, "--nodes", "1", "--egress", "nat", "--ip-family", "dual")
+	six := m.run("fairway", "node", "exec", "--name", name, "node1", "--", "bash", "-c", "exec 3<>/dev/tcp/2001:db8::1/80; echo hello >&3; timeout 5 head -1 <&3")
+	if !strings.Contains(six, "2001:db8::2") {
+		t.Errorf("the answer from outside %q does not name the machine's address", six)
+	}
+	if out, err := m.try("fairway", "node", "exec", "--name", name, "node1", "--", "bash", "-c", "exec 3<>/dev/tcp/2001:2:0:9000::99/80"); err == nil {
+		t.Errorf("an unknown Service address leads somewhere: %s", out)
+	}
 	out := m.run("fairway", "node", "exec", "--name", name, "node1", "--", "bash", "-c", "exec 3<>/dev/tcp/203.0.113.1/80; echo hello >&3; timeout 5 head -1 <&3")
 	if !strings.Contains(out, "203.0.113.2") {
 		t.Errorf("the answer from outside %q does not name the machine's address", out)
