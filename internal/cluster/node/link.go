@@ -53,9 +53,9 @@ func (l *Link) route(link netlink.Link) error {
 		}
 	}
 	closed := slices.Clone(l.Unreachable)
-	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		if !slices.ContainsFunc(l.Gateways, func(gw netip.Addr) bool { return gw.Is4() == any.Is4() }) {
-			closed = append(closed, netip.PrefixFrom(any, 0))
+	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		if !slices.ContainsFunc(l.Gateways, func(gw netip.Addr) bool { return gw.Is4() == all.Is4() }) {
+			closed = append(closed, netip.PrefixFrom(all, 0))
 		}
 	}
 	for _, p := range closed {
