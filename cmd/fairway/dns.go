@@ -21,6 +21,7 @@ import (
 func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	fs := cli.Flags("dns")
 	dir := fs.String("config", config.DefaultDir, "read the settings from `DIR`")
+	kubeDNS := fs.String("kube-dns", "/etc/kube-dns", "read the settings that --config does not have from `DIR`, the mounted ConfigMap kube-dns")
 	kubeconfig := fs.String("kubeconfig", "", "use `FILE` instead of the pod's service account")
 	listen := fs.String("listen", ":53", "answer on these `ADDRS`, separated by commas, over UDP and TCP")
 	health := fs.String("health", ":8181", "serve /livez, /readyz and /metrics on `ADDR`")
@@ -58,7 +59,7 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	if *ttl > 3600 {
 		return cli.Hint(fmt.Errorf("ttl %d: more than an hour", *ttl), "give --ttl a number of seconds up to 3600")
 	}
-	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env), Manifests: append(manifests, more...), Stubs: stubs, Node: env.Getenv("NODE_NAME"), Settings: filepath.Join(*dir, settings.Key)}
+	o := agent.DNSOptions{Config: cfg, TTL: uint32(*ttl), Health: *health, LameDuck: *lameDuck, Log: cli.Logger(env), Manifests: append(manifests, more...), Stubs: stubs, Node: env.Getenv("NODE_NAME"), Settings: filepath.Join(*dir, settings.Key), KubeDNS: *kubeDNS}
 	if o.Listen, err = listenAddrs(*listen); err != nil {
 		return cli.Hint(err, "give --listen ADDRESS:PORT or :PORT")
 	}

@@ -39,6 +39,7 @@ type DNSOptions struct {
 	Node      string           // the node's name: search paths are completed for its pods; "": for all
 	TTL       uint32           // of cluster names
 	Settings  string           // file of the operator's settings, which count before Upstreams, beside Stubs and before TTL; "": none
+	KubeDNS   string           // folder of the ConfigMap kube-dns, which counts where Settings says nothing; "": none
 	Health    string           // address of /livez, /readyz and /metrics; "": none
 	LameDuck  time.Duration    // how long to answer on after being told to end, while clients learn to go elsewhere
 	Log       *slog.Logger
@@ -50,7 +51,8 @@ const dnsGrace = 2 * time.Second
 // RunDNS serves the cluster's zone from a watch of its own and forwards the
 // rest. When ctx ends it says so on /readyz, answers on for LameDuck, and returns.
 func RunDNS(ctx context.Context, o DNSOptions) error {
-	said, text, err := readSettings(o.Settings, o.Config.ClusterDomain)
+	files := settingsFiles{own: o.Settings, kubeDNS: o.KubeDNS}
+	said, text, err := files.read(o.Config.ClusterDomain)
 	wrong := errors.As(err, &mistake{})
 	if err != nil && !wrong {
 		return err
@@ -134,8 +136,8 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		}
 	}
 	apply(said)
-	if o.Settings != "" {
-		go fwd.follow(life, o.Settings, o.Config.ClusterDomain, text, o.TTL, apply)
+	if o.Settings != "" || o.KubeDNS != "" {
+		go fwd.follow(life, files, o.Config.ClusterDomain, text, o.TTL, apply)
 	}
 	o.Log.Info("serving", "listen", server.Addrs(), "zone", o.Config.ClusterDomain)
 	return server.Serve(life, dnsGrace)

@@ -147,7 +147,10 @@ func TestDNSSettings(t *testing.T) {
 	}
 	one, two := says("192.0.2.1"), says("192.0.2.2")
 	dir := t.TempDir()
-	file, manifest := filepath.Join(dir, "dns"), filepath.Join(dir, "web.yaml")
+	file, manifest, kubeDNS := filepath.Join(dir, "dns"), filepath.Join(dir, "web.yaml"), filepath.Join(dir, "kube-dns")
+	if err := os.Mkdir(kubeDNS, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	write := func(path, text string) {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -156,7 +159,7 @@ func TestDNSSettings(t *testing.T) {
 	write(manifest, fmt.Sprintf(dnsManifest, "10.96.0.1"))
 	listen, health := freePort(t), freePort(t)
 	o := DNSOptions{
-		Config: config.Config{ClusterDomain: "cluster.local"}, Manifests: []string{manifest}, TTL: 5, Settings: file,
+		Config: config.Config{ClusterDomain: "cluster.local"}, Manifests: []string{manifest}, TTL: 5, Settings: file, KubeDNS: kubeDNS,
 		Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}, Health: health, Log: slog.New(slog.DiscardHandler),
 	}
 	// A mistake at the start: the cluster's names are served all the same, and
@@ -202,6 +205,24 @@ func TestDNSSettings(t *testing.T) {
 	if got, stub := ask("c.example."), ask("a.corp.example."); got != "192.0.2.2 0" || stub != "192.0.2.1 0" {
 		t.Errorf("second settings: %s, stub %s", got, stub)
 	}
+	// kube-dns's own ConfigMap counts for what is not said in ours.
+	write(filepath.Join(kubeDNS, "stubDomains"), fmt.Sprintf(`{"corp.example": [%q], "acme.local": [%q]}`, two, two))
+	write(filepath.Join(kubeDNS, "upstreamNameservers"), fmt.Sprintf("[%q]", one))
+	eventually(t, "kube-dns's stub domain", func() bool { return ask("a.acme.local.") == "192.0.2.2 0" })
+	if got, stub := ask("d.example."), ask("b.corp.example."); got != "192.0.2.2 0" || stub != "192.0.2.1 0" {
+		t.Errorf("both settings: %s, stub %s", got, stub)
+	}
+	write(file, "")
+	eventually(t, "kube-dns's upstream", func() bool { return ask("e.example.") == "192.0.2.1 0" })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+
+	write(filepath.Join(kubeDNS, "stubDomains"), "acme.local")
+	ctx, cancel = context.WithCancel(t.Context())
+	go func() { ended <- RunDNS(ctx, o) }()
+	eventually(t, "kube-dns's mistake at the start to be seen", valid(0))
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,20 +22,49 @@ import (
 // bring a changed ConfigMap anyway.
 const settingsInterval = time.Second
 
-// readSettings returns the file's text too: it tells whether it changed. No file
+// settingsFiles is where the operator's settings are.
+type settingsFiles struct {
+	own     string // file of fairway-config's key "dns"; "": none
+	kubeDNS string // folder of the ConfigMap kube-dns, for which Fairway's own counts first; "": none
+}
+
+// read returns the files' text too: it tells whether they changed. No file
 // is no settings.
-func readSettings(path, zone string) (s settings.Settings, text string, err error) {
+func (f settingsFiles) read(zone string) (s settings.Settings, text string, err error) {
+	own, err1 := readIfThere(f.own)
+	var stubs, upstreams string
+	var err2, err3 error
+	if f.kubeDNS != "" {
+		stubs, err2 = readIfThere(filepath.Join(f.kubeDNS, settings.KeyStubDomains))
+		upstreams, err3 = readIfThere(filepath.Join(f.kubeDNS, settings.KeyUpstreams))
+	}
+	text = strings.Join([]string{own, stubs, upstreams}, "\x00")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return s, text, err
+	}
+	s, err1 = settings.Parse(own, zone)
+	if err1 != nil {
+		err1 = fmt.Errorf("config key %s: %w", settings.Key, err1)
+	}
+	below, err2 := settings.ParseKubeDNS(stubs, upstreams, zone)
+	if err2 != nil {
+		err2 = fmt.Errorf("ConfigMap kube-dns, %w", err2)
+	}
+	if err := errors.Join(err1, err2); err != nil {
+		return s.Over(below), text, mistake{err}
+	}
+	return s.Over(below), text, nil
+}
+
+func readIfThere(path string) (string, error) {
 	if path == "" {
-		return s, "", nil
+		return "", nil
 	}
 	b, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return s, "", err
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	if s, err = settings.Parse(string(b), zone); err != nil {
-		err = mistake{fmt.Errorf("config key %s: %w", settings.Key, err)}
-	}
-	return s, string(b), err
+	return string(b), err
 }
 
 // mistake is an error in the text, not in getting at it.
@@ -55,7 +86,7 @@ func newOutside(o DNSOptions, s settings.Settings) (*outside, error) {
 
 // settingsRefused logs a mistake with its fix.
 func settingsRefused(log *slog.Logger, meanwhile string, err error) {
-	log.Error("settings refused, "+meanwhile, "err", err, "fix", "correct the key "+settings.Key+" of the ConfigMap fairway-config; it is read again at once")
+	log.Error("settings refused, "+meanwhile, "err", err, "fix", "correct the key "+settings.Key+" of the ConfigMap fairway-config, or the ConfigMap kube-dns if the error names that; it is read again at once")
 }
 
 // apply lets s count before what the command line says.
@@ -78,9 +109,9 @@ func (u *outside) apply(s settings.Settings) error {
 	return nil
 }
 
-// follow applies the file at path, by others too, whenever it differs from
-// text, until ctx ends. While it has a mistake what was before it counts.
-func (u *outside) follow(ctx context.Context, path, zone, text string, ttl uint32, others func(settings.Settings)) {
+// follow applies files, by others too, whenever they differ from text, until ctx
+// ends. While they have a mistake what was before it counts.
+func (u *outside) follow(ctx context.Context, files settingsFiles, zone, text string, ttl uint32, others func(settings.Settings)) {
 	tick := time.NewTicker(settingsInterval)
 	defer tick.Stop()
 	for {
@@ -89,7 +120,7 @@ func (u *outside) follow(ctx context.Context, path, zone, text string, ttl uint3
 			return
 		case <-tick.C:
 		}
-		s, now, err := readSettings(path, zone)
+		s, now, err := files.read(zone)
 		if now == text {
 			continue
 		}
