@@ -100,7 +100,7 @@ type EndpointPort struct {
 }
 
 // Endpoint is one endpoint of a slice. Conditions have the API's defaults
-// applied: a nil ready is true, a nil serving is ready, a nil terminating is false.
+// applied: a nil ready is true, a nil serving is true, too, a nil terminating is false.
 type Endpoint struct {
 	Addr        netip.Addr // addresses[0]; the others are ignored as in KEP-752
 	Ready       bool       // already true for publishNotReadyAddresses, even if Terminating

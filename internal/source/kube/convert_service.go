@@ -148,7 +148,7 @@ func convertEndpoint(o *discoveryv1.Endpoint) (model.Endpoint, bool) {
 		Ready:       deref(o.Conditions.Ready, true),
 		Terminating: deref(o.Conditions.Terminating, false),
 	}
-	e.Serving = deref(o.Conditions.Serving, e.Ready)
+	e.Serving = deref(o.Conditions.Serving, true)
 	if r := o.TargetRef; r != nil && r.Kind == "Pod" {
 		e.Pod = r.Name
 	}

@@ -76,7 +76,7 @@ func TestConvertEndpointConditions(t *testing.T) {
 		want [3]bool // ready, serving, terminating
 	}{
 		{discoveryv1.EndpointConditions{}, [3]bool{true, true, false}},
-		{discoveryv1.EndpointConditions{Ready: &no}, [3]bool{false, false, false}},
+		{discoveryv1.EndpointConditions{Ready: &no}, [3]bool{false, true, false}},
 		{discoveryv1.EndpointConditions{Ready: &no, Serving: &yes, Terminating: &yes}, [3]bool{false, true, true}},
 	} {
 		e, ok := convertEndpoint(&discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, Conditions: tt.in})
