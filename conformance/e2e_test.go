@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 	testfiles.AddFileSource(e2etestingmanifests.GetE2ETestingManifestsFS())
 	testfiles.AddFileSource(testfixtures.GetTestFixturesFS())
 	framework.AfterReadingAllFlags(&framework.TestContext)
+	reportProgress()
+	keepFailures()
 	os.Exit(m.Run())
 }
 

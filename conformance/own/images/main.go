@@ -20,7 +20,7 @@ const repo = "registry.k8s.io/e2e-test-images/"
 
 func main() {
 	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: images KUBERNETES-DIR BIN-DIR OUT.tar   (BIN-DIR holds agnhost, regression-issue-74839)")
+		fmt.Fprintln(os.Stderr, "usage: images KUBERNETES-DIR BIN-DIR OUT.tar   (BIN-DIR holds agnhost, regression-issue-74839 and perhaps coredns)")
 		os.Exit(2)
 	}
 	if err := write(os.Args[1], os.Args[2], os.Args[3]); err != nil {
@@ -35,7 +35,7 @@ func write(kubernetes, bin, out string) error {
 		return err
 	}
 	defer f.Close()
-	tools, err := userland("/bin/dash:/bin/sh", "/usr/bin/curl", "/bin/nc.openbsd:/usr/bin/nc", "/usr/bin/dig", "/usr/bin/getent", "/usr/bin/timeout")
+	tools, err := userland("/bin/dash:/bin/sh", "/usr/bin/curl", "/usr/bin/wget", "/bin/nc.openbsd:/usr/bin/nc", "/usr/bin/dig", "/usr/bin/getent", "/usr/bin/timeout", "/usr/bin/iperf")
 	if err != nil {
 		return err
 	}
@@ -47,10 +47,15 @@ func write(kubernetes, bin, out string) error {
 		{Path: "/localhost.crt", Source: filepath.Join(kubernetes, "test/images/agnhost/porter/localhost.crt")},
 		{Path: "/localhost.key", Source: filepath.Join(kubernetes, "test/images/agnhost/porter/localhost.key")},
 	}, tools...)
+	// Some specs ask a name server of their own; those of the quick part do not.
+	if coredns := filepath.Join(bin, "coredns"); exists(coredns) {
+		agnhost = append(agnhost, image.File{Path: "/coredns", Source: coredns})
+	}
 	if _, err := image.Write(f,
 		image.Image{Name: repo + "agnhost:2.63.0", Files: agnhost, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: path},
 		image.Image{Name: repo + "glibc-dns-testing:2.0.0", Files: tools, Entrypoint: []string{"/bin/sh"}, Env: path},
 		image.Image{Name: repo + "busybox:1.37.0-1", Files: tools, Entrypoint: []string{"/bin/sh"}, Env: path},
+		image.Image{Name: "registry.k8s.io/build-image/distroless-iptables:v0.9.6", Files: tools, Entrypoint: []string{"/bin/sh"}, Env: path},
 		image.Image{Name: repo + "nginx:1.15-4", Files: agnhost, Entrypoint: []string{"/agnhost", "netexec", "--http-port=80"}, Env: path},
 		image.Image{Name: repo + "nginx:1.27-0", Files: agnhost, Entrypoint: []string{"/agnhost", "netexec", "--http-port=80"}, Env: path},
 		image.Image{Name: "registry.k8s.io/pause:3.10.2", Files: []image.File{{Path: "/agnhost", Source: filepath.Join(bin, "agnhost")}}, Entrypoint: []string{"/agnhost", "pause"}},
@@ -59,6 +64,11 @@ func write(kubernetes, bin, out string) error {
 		return err
 	}
 	return f.Close()
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // userland returns busybox with all its applets, and programs ("SOURCE" or
