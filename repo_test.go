@@ -182,19 +182,19 @@ func TestNames(t *testing.T) {
 // dependencies are the direct requirements of the root module, with the
 // reason why each is worth having.
 var dependencies = map[string]string{
-	"github.com/cilium/ebpf":                     "loads and updates the datapath",
-	"github.com/hashicorp/go-immutable-radix/v2": "the persistent trees under the snapshots",
-	"github.com/quic-go/quic-go":                 "QUIC and HTTP/3, a transport protocol of its own",
-	"github.com/miekg/dns":                       "odd record types, forwarding, and the oracle of the codec's fuzz test",
-	"github.com/vishvananda/netlink":             "links, addresses and routes",
-	"github.com/vishvananda/netns":               "comes with netlink",
-	"golang.org/x/crypto":                        "bcrypt, for passwords of auth-secret",
-	"golang.org/x/net":                           "HTTP/2 and DNS messages",
-	"golang.org/x/sys":                           "system calls",
-	"k8s.io/api":                                 "source and status of Kubernetes",
-	"k8s.io/apimachinery":                        "source and status of Kubernetes",
-	"k8s.io/client-go":                           "source and status of Kubernetes",
-	"sigs.k8s.io/yaml":                           "YAML as Kubernetes reads it",
+	"github.com/cilium/ebpf":         "loads and updates the datapath",
+	"github.com/tidwall/btree":       "the trees under the snapshots, which share what did not change",
+	"github.com/quic-go/quic-go":     "QUIC and HTTP/3, a transport protocol of its own",
+	"github.com/miekg/dns":           "odd record types, forwarding, and the oracle of the codec's fuzz test",
+	"github.com/vishvananda/netlink": "links, addresses and routes",
+	"github.com/vishvananda/netns":   "comes with netlink",
+	"golang.org/x/crypto":            "bcrypt, for passwords of auth-secret",
+	"golang.org/x/net":               "HTTP/2 and DNS messages",
+	"golang.org/x/sys":               "system calls",
+	"k8s.io/api":                     "source and status of Kubernetes",
+	"k8s.io/apimachinery":            "source and status of Kubernetes",
+	"k8s.io/client-go":               "source and status of Kubernetes",
+	"sigs.k8s.io/yaml":               "YAML as Kubernetes reads it",
 }
 
 // TestDependencies: few, each with a reason, none replaced, and never all of

@@ -34,7 +34,6 @@ type Service struct {
 	Families     []Family     // spec.ipFamilies
 	ExternalName string       // as written, without a trailing dot
 	Ports        []ServicePort
-	Selector     map[string]string // nil: endpoints are written by hand
 
 	ExternalIPs          []netip.Addr
 	LoadBalancer         []LoadBalancerIngress // status.loadBalancer.ingress

@@ -5,8 +5,8 @@
 // does). Invariants:
 //
 //   - A Snapshot never changes; reading one needs no lock and no copy. Tables
-//     are persistent radix trees, so that a new snapshot after one change costs
-//     O(length of the key), not O(size of the cluster).
+//     are B-trees that share all nodes that did not change, so that a new
+//     snapshot after one change costs O(log n), not O(size of the cluster).
 //   - Synced(kind) is false until the kind's source has delivered its complete
 //     first list. Nothing may be removed from the kernel, or answered with
 //     "does not exist", on the word of a snapshot that is not synced.

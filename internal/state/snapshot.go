@@ -58,11 +58,14 @@ func (s *Snapshot) Namespace(name string) *model.Namespace {
 // Node returns the Node, or nil.
 func (s *Snapshot) Node(name string) *model.Node { v, _ := s.Nodes.Get(name); return v }
 
-// table returns the table of a kind, for the transaction that owns s.
+// Get returns the object under a key of its kind's table.
+func (s *Snapshot) Get(kind model.Kind, key string) (any, bool) { return s.table(kind).get(key) }
+
+// table returns the table of a kind; only the transaction that owns s writes to it.
 func (s *Snapshot) table(k model.Kind) interface {
 	get(key string) (any, bool)
-	set(key string, v any)
-	del(key string)
+	set(key string, v any, revision uint64)
+	del(key string, revision uint64)
 } {
 	switch k {
 	case model.KindService:

@@ -61,12 +61,12 @@ func (s *Store) Update(f func(*Tx)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := *s.current.Load()
-	tx := &Tx{next: &next, changed: map[Change]struct{}{}}
+	next.Revision++
+	tx := &Tx{next: &next}
 	f(tx)
 	if len(tx.changed) == 0 && !tx.dirty {
 		return
 	}
-	next.Revision++
 	s.current.Store(&next)
 	for w := range s.watches {
 		w.note(tx)
@@ -76,16 +76,16 @@ func (s *Store) Update(f func(*Tx)) {
 // Tx is a set of changes in the making; valid only inside Update.
 type Tx struct {
 	next    *Snapshot
-	changed map[Change]struct{}
-	dirty   bool // something without a key changed: a Synced flag
+	changed []Change // with repetitions
+	dirty   bool     // something without a key changed: a Synced flag
 }
 
 // Set adds or replaces v, one of the model's object types. It must not be
 // changed afterwards.
 func (tx *Tx) Set(v any) {
 	id := ChangeOf(v)
-	tx.next.table(id.Kind).set(id.Key, v)
-	tx.changed[id] = struct{}{}
+	tx.next.table(id.Kind).set(id.Key, v, tx.next.Revision)
+	tx.changed = append(tx.changed, id)
 }
 
 // Delete removes the object under key; an absent one is no change.
@@ -94,8 +94,8 @@ func (tx *Tx) Delete(kind model.Kind, key string) {
 	if _, ok := t.get(key); !ok {
 		return
 	}
-	t.del(key)
-	tx.changed[Change{kind, key}] = struct{}{}
+	t.del(key, tx.next.Revision)
+	tx.changed = append(tx.changed, Change{kind, key})
 }
 
 // Get returns the object under key as the transaction sees it.
@@ -118,6 +118,7 @@ type Watch struct {
 
 	mu      sync.Mutex
 	pending Changes
+	taken   bool // until then All says it without a list of the whole cluster
 }
 
 // Watch returns a Watch for the given kinds (none: all). Its first Next
@@ -164,6 +165,7 @@ func (w *Watch) Take() (*Snapshot, Changes) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	changes := w.pending
+	w.taken = true
 	w.pending = Changes{Keys: map[Change]struct{}{}}
 	// Read under mu: a change noted after this belongs to a later Take, and
 	// one noted before it is already in this snapshot.
@@ -184,10 +186,12 @@ func (w *Watch) Requeue(c Changes) {
 func (w *Watch) note(tx *Tx) {
 	w.mu.Lock()
 	hit := tx.dirty
-	for ch := range tx.changed {
+	for _, ch := range tx.changed {
 		if w.kinds == 0 || w.kinds&(1<<ch.Kind) != 0 {
-			w.pending.Keys[ch] = struct{}{}
 			hit = true
+			if w.taken {
+				w.pending.Keys[ch] = struct{}{}
+			}
 		}
 	}
 	w.mu.Unlock()

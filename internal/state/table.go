@@ -2,14 +2,16 @@ package state
 
 import (
 	"iter"
+	"strings"
 
-	iradix "github.com/hashicorp/go-immutable-radix/v2"
+	"github.com/tidwall/btree"
 )
 
 // Table is an immutable ordered map from an object's key to its value. The
 // zero Table is empty.
 type Table[V any] struct {
-	tree *iradix.Tree[V]
+	tree  *btree.Map[string, V] // nobody writes to it but the transaction that made it
+	owner uint64                // revision of the snapshot that it was made for
 }
 
 // Get returns the value under key.
@@ -18,7 +20,7 @@ func (t Table[V]) Get(key string) (V, bool) {
 		var zero V
 		return zero, false
 	}
-	return t.tree.Get([]byte(key))
+	return t.tree.Get(key)
 }
 
 // Len is the number of entries.
@@ -38,35 +40,38 @@ func (t Table[V]) Prefix(prefix string) iter.Seq2[string, V] {
 		if t.tree == nil {
 			return
 		}
-		it := t.tree.Root().Iterator()
-		it.SeekPrefix([]byte(prefix))
-		for k, v, ok := it.Next(); ok; k, v, ok = it.Next() {
-			if !yield(string(k), v) {
-				return
-			}
-		}
+		t.tree.Ascend(prefix, func(k string, v V) bool {
+			return strings.HasPrefix(k, prefix) && yield(k, v)
+		})
 	}
 }
 
-// get, set and del are the same for a writer that does not know V.
+// get, set and del are the same for a writer that does not know V. It writes
+// for the snapshot of a revision, which nobody has seen yet.
 func (t *Table[V]) get(key string) (any, bool) { return t.Get(key) }
-func (t *Table[V]) set(key string, v any)      { *t = t.with(key, v.(V)) }
-func (t *Table[V]) del(key string)             { *t = t.without(key) }
 
-// with returns the table with key set to v.
-func (t Table[V]) with(key string, v V) Table[V] {
-	if t.tree == nil {
-		t.tree = iradix.New[V]()
-	}
-	tree, _, _ := t.tree.Insert([]byte(key), v)
-	return Table[V]{tree}
+func (t *Table[V]) set(key string, v any, revision uint64) {
+	t.own(revision)
+	t.tree.Set(key, v.(V))
 }
 
-// without returns the table without key.
-func (t Table[V]) without(key string) Table[V] {
-	if t.tree == nil {
-		return t
-	}
-	tree, _, _ := t.tree.Delete([]byte(key))
-	return Table[V]{tree}
+func (t *Table[V]) del(key string, revision uint64) {
+	t.own(revision)
+	t.tree.Delete(key)
 }
+
+// own makes the tree one that may be written to: with the first write of a
+// revision a copy, which shares all nodes until one of them is written.
+func (t *Table[V]) own(revision uint64) {
+	switch {
+	case t.tree == nil:
+		t.tree = btree.NewMap[string, V](degree)
+	case t.owner != revision:
+		t.tree = t.tree.Copy()
+	}
+	t.owner = revision
+}
+
+// degree is half of how many entries a node has: what a change copies, times
+// the height of the tree.
+const degree = 16

@@ -21,7 +21,6 @@ func convertService(o *corev1.Service) *model.Service {
 		Annotations:          ours(o.Annotations),
 		Headless:             spec.ClusterIP == corev1.ClusterIPNone,
 		ExternalName:         strings.TrimSuffix(spec.ExternalName, "."),
-		Selector:             spec.Selector,
 		ExternalIPs:          addrs(spec.ExternalIPs...),
 		LoadBalancer:         convertLBStatus(o.Status.LoadBalancer.Ingress),
 		LoadBalancerClass:    deref(spec.LoadBalancerClass, ""),
@@ -119,6 +118,7 @@ func convertSlice(o *discoveryv1.EndpointSlice) *model.EndpointSlice {
 	if s.DomainNames != nil {
 		return s
 	}
+	s.Endpoints = make([]model.Endpoint, 0, len(o.Endpoints))
 	for i := range o.Endpoints {
 		if e, ok := convertEndpoint(&o.Endpoints[i]); ok {
 			s.Endpoints = append(s.Endpoints, e)
