@@ -39,6 +39,13 @@ func newHealthPorts(healthy func() bool, log *slog.Logger) *healthPorts {
 	return &healthPorts{log: log, healthy: healthy, open: map[service.Key]*healthPort{}}
 }
 
+// concerns reports whether apply has anything to do for a plan.
+func (h *healthPorts) concerns(p *service.Plan) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return p.HealthCheckPort != 0 || h.open[p.Key] != nil
+}
+
 // apply makes the ports those of plans, for the keys of plans. A port that is
 // taken does not keep the others from being served.
 func (h *healthPorts) apply(plans []service.Plan) error {

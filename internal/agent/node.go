@@ -107,7 +107,7 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 		w := store.Watch(o2.Synced...)
 		jobs.start(name, func(ctx context.Context) error { return run.Loop(ctx, o.Log, name, w, o2, step) })
 	}
-	loop("services", run.Options{Synced: services.kinds(), Interval: 5 * time.Millisecond}, services.step)
+	loop("services", run.Options{Synced: services.kinds(), Interval: time.Millisecond}, services.step)
 	loop("policies", run.Options{Synced: policies.kinds(), Interval: 5 * time.Millisecond}, policies.step)
 	addrs := &podAddrs{datapath: datapath}
 	loop("pod addresses", run.Options{Synced: addrs.kinds(), Interval: 5 * time.Millisecond}, addrs.step)

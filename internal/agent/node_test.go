@@ -133,14 +133,15 @@ func (f *fakeKernel) ApplyVIPs(_ context.Context, v []netip.Addr) error {
 }
 
 func TestServicesPruneOnceAndOnlyAfterACompleteApply(t *testing.T) {
+	snap := snapshotOf(&model.Service{Name: model.Name{Namespace: "x", Name: "one"}, ClusterIPs: []netip.Addr{ip("10.96.0.1")}})
 	k, opened := &fakeKernel{fail: errors.New("no memory")}, 0
 	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), done: func() { opened++ }}
-	if err := s.step(t.Context(), snapshotOf(), state.Changes{All: true}); err == nil || k.pruned != 0 || opened != 0 {
+	if err := s.step(t.Context(), snap, state.Changes{All: true}); err == nil || k.pruned != 0 || opened != 0 {
 		t.Errorf("after a failed apply: error %v, pruned %d times, done %d times", err, k.pruned, opened)
 	}
 	k.fail = nil
 	for range 2 {
-		if err := s.step(t.Context(), snapshotOf(), state.Changes{All: true}); err != nil {
+		if err := s.step(t.Context(), snap, state.Changes{All: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

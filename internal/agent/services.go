@@ -2,9 +2,10 @@ package agent
 
 import (
 	"context"
-	"maps"
+	"errors"
 	"slices"
 
+	"github.com/fairway-net/fairway/internal/apply/bpf"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/service"
 	"github.com/fairway-net/fairway/internal/state"
@@ -20,6 +21,7 @@ type services struct {
 	health *healthPorts
 	done   func() // called after each success
 	pruned bool
+	self   *model.Node // this node, as of the last success
 }
 
 func (s *services) kinds() []model.Kind {
@@ -27,12 +29,8 @@ func (s *services) kinds() []model.Kind {
 }
 
 func (s *services) step(ctx context.Context, snap *state.Snapshot, changes state.Changes) error {
-	keys := s.affected(snap, changes)
-	plans := make([]service.Plan, 0, len(keys))
-	for _, k := range keys {
-		plans = append(plans, service.For(snap, s.params, k))
-	}
-	if err := s.datapath.ApplyServices(ctx, plans); err != nil {
+	checks, err := s.apply(ctx, snap, service.Affected(snap, changes, s.self, s.params))
+	if err != nil {
 		return err
 	}
 	if !s.pruned { // the first step is complete, of synced sources: what it did not mention is stale
@@ -41,23 +39,34 @@ func (s *services) step(ctx context.Context, snap *state.Snapshot, changes state
 		}
 		s.pruned = true
 	}
+	s.self = snap.Node(s.params.Node)
 	s.done()
-	return s.health.apply(plans)
+	return s.health.apply(checks)
 }
 
-// affected are the keys to plan anew. After a failed first step All comes with
-// the keys of what changed since: a Service deleted meanwhile is only there.
-func (s *services) affected(snap *state.Snapshot, changes state.Changes) []service.Key {
-	set := map[service.Key]struct{}{}
-	if changes.All {
-		for _, k := range service.All(snap, s.params) {
-			set[k] = struct{}{}
+// apply plans keys and applies the plans, some at a time: those of a whole
+// cluster are many times what the datapath remembers of them. It returns the
+// plans that concern the health checks, without their ports.
+func (s *services) apply(ctx context.Context, snap *state.Snapshot, keys []service.Key) (checks []service.Plan, err error) {
+	const some = 512
+	var failed []bpf.Failed
+	for keys := range slices.Chunk(keys, some) {
+		plans := make([]service.Plan, len(keys))
+		for i, k := range keys {
+			plans[i] = service.For(snap, s.params, k)
+			if s.health.concerns(&plans[i]) {
+				checks = append(checks, service.Plan{Key: k, HealthCheckPort: plans[i].HealthCheckPort, LocalReady: plans[i].LocalReady})
+			}
+		}
+		err := s.datapath.ApplyServices(ctx, plans)
+		if part := (*bpf.ApplyError)(nil); errors.As(err, &part) { // all others are to be applied as well
+			failed = append(failed, part.Failed...)
+		} else if err != nil {
+			return nil, err
 		}
 	}
-	for ch := range changes.Keys {
-		for _, k := range service.Keys(ch, snap, s.params) {
-			set[k] = struct{}{}
-		}
+	if failed != nil {
+		return nil, &bpf.ApplyError{Failed: failed}
 	}
-	return slices.Collect(maps.Keys(set))
+	return checks, nil
 }

@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -12,8 +13,6 @@ import (
 // call. Every change has an owner, a number of the caller's, by which it
 // learns what could not be done.
 type batch[K comparable, V any] struct {
-	m *ebpf.Map
-
 	puts    []K
 	values  []V
 	putters []uint32
@@ -30,24 +29,27 @@ func (b *batch[K, V]) remove(owner uint32, k K) {
 	b.removals, b.removers = append(b.removals, k), append(b.removers, owner)
 }
 
-// flush does what has been gathered, first the puts, and adds to writes how many
-// entries it has changed. What fails does not keep the rest from being done; the
-// owners of it are returned, each with its first error.
-func (b *batch[K, V]) flush(writes *int) map[uint32]error {
+// changes counts entries of maps.
+type changes struct{ writes, deletes atomic.Int64 }
+
+// flush does to m what has been gathered, first the puts, and counts it. What
+// fails does not keep the rest from being done; the owners of it are returned,
+// each with its first error.
+func (b *batch[K, V]) flush(m *ebpf.Map, count *changes) map[uint32]error {
 	var failed map[uint32]error
 	fail := func(owner uint32, err error) {
 		if failed == nil {
 			failed = map[uint32]error{}
 		}
 		if failed[owner] == nil {
-			failed[owner] = explain(b.m, err)
+			failed[owner] = explain(m, err)
 		}
 	}
-	inPieces(len(b.puts), writes, fail, b.putters, func(from int) (int, error) {
-		return b.m.BatchUpdate(b.puts[from:], b.values[from:], nil)
+	inPieces(len(b.puts), &count.writes, fail, b.putters, func(from int) (int, error) {
+		return m.BatchUpdate(b.puts[from:], b.values[from:], nil)
 	})
-	inPieces(len(b.removals), writes, fail, b.removers, func(from int) (int, error) {
-		n, err := b.m.BatchDelete(b.removals[from:], nil)
+	inPieces(len(b.removals), &count.deletes, fail, b.removers, func(from int) (int, error) {
+		n, err := m.BatchDelete(b.removals[from:], nil)
 		if n < len(b.removals)-from && errors.Is(err, ebpf.ErrKeyNotExist) { // it is gone already, which is as good
 			return n + 1, nil
 		}
@@ -60,7 +62,7 @@ func (b *batch[K, V]) flush(writes *int) map[uint32]error {
 
 // inPieces calls do, which begins at an index and returns how many it has done,
 // until all n are done or have failed.
-func inPieces(n int, writes *int, fail func(uint32, error), owners []uint32, do func(from int) (int, error)) {
+func inPieces(n int, count *atomic.Int64, fail func(uint32, error), owners []uint32, do func(from int) (int, error)) {
 	for at := 0; at < n; {
 		done, err := do(at)
 		if err != nil && done >= n-at { // nothing was tried
@@ -70,7 +72,7 @@ func inPieces(n int, writes *int, fail func(uint32, error), owners []uint32, do 
 			return
 		}
 		at += done
-		*writes += done
+		count.Add(int64(done))
 		if err != nil {
 			fail(owners[at], err)
 			at++

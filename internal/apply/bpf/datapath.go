@@ -126,7 +126,7 @@ func natPorts() (lo, hi uint16, err error) {
 
 // restore learns from the maps what earlier processes put there.
 func (d *Datapath) restore() error {
-	ids, err := restoreIDs(d.objs.Names)
+	ids, err := restoreIDs(&d.objs.kernelMaps)
 	if err != nil {
 		return err
 	}

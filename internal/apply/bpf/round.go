@@ -1,7 +1,6 @@
 package bpf
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/fairway-net/fairway/internal/model"
@@ -41,11 +40,10 @@ type named struct {
 
 func (r *round) init(s *services) {
 	r.s, r.written = s, map[uint32]slots{}
-	r.names.m, r.slots.m, r.memberMap.m, r.rangeMap.m, r.frontends.m = s.maps.Names, s.maps.Slots, s.maps.Members, s.maps.Ranges, s.maps.Frontends
 }
 
-// apply returns an error for each plan that failed.
-func (r *round) apply(plans []service.Plan) []error {
+// apply returns the plans that failed.
+func (r *round) apply(plans []service.Plan) []Failed {
 	r.plans = plans
 	r.next, r.failed = make([]*applied, len(plans)), make([]error, len(plans))
 	r.setIDs, r.members = r.setIDs[:0], r.members[:0]
@@ -129,21 +127,21 @@ func (r *round) addSet(set *service.Set) uint32 {
 // flushBackends writes names, slots, members and ranges.
 func (r *round) flushBackends() {
 	s := r.s
-	unnamed := r.names.flush(&s.writes)
+	unnamed := r.names.flush(s.maps.Names, &s.changes)
 	for i, n := range r.named {
 		if unnamed[uint32(i)] == nil {
 			n.ids.record(n.id)
 		}
 	}
 	r.named = reuse(r.named)
-	torn := r.slots.flush(&s.writes)
+	torn := r.slots.flush(s.maps.Slots, &s.changes)
 	for id, w := range r.written {
 		w.complete = torn[id] == nil
 		s.slots[id] = w
 	}
 	clear(r.written)
-	r.fail(r.memberMap.flush(&s.writes))
-	r.fail(r.rangeMap.flush(&s.writes))
+	r.fail(r.memberMap.flush(s.maps.Members, &s.changes))
+	r.fail(r.rangeMap.flush(s.maps.Ranges, &s.changes))
 	if unnamed == nil && torn == nil {
 		return
 	}
@@ -209,7 +207,7 @@ func (r *round) holder(key service.Key) *applied {
 func (r *round) flushFrontends() {
 	s, b := r.s, &r.frontends
 	puts, putters, removals, removers := b.puts, b.putters, b.removals, b.removers
-	failed := b.flush(&s.writes)
+	failed := b.flush(s.maps.Frontends, &s.changes)
 	r.fail(failed)
 	for i, k := range puts {
 		if failed[putters[i]] == nil {
@@ -257,8 +255,8 @@ func (r *round) trim() {
 			}
 		}
 	}
-	r.fail(r.memberMap.flush(&s.writes))
-	r.fail(r.rangeMap.flush(&s.writes))
+	r.fail(r.memberMap.flush(s.maps.Members, &s.changes))
+	r.fail(r.rangeMap.flush(s.maps.Ranges, &s.changes))
 }
 
 func (r *round) trimPort(i, id uint32, p *service.Port, want []member) {
@@ -280,9 +278,9 @@ func (r *round) trimPort(i, id uint32, p *service.Port, want []member) {
 }
 
 // settle makes the books say what is in the maps now.
-func (r *round) settle() []error {
+func (r *round) settle() []Failed {
 	s, members := r.s, r.members
-	var errs []error
+	var failed []Failed
 	for i, next := range r.next {
 		plan, a := &r.plans[i], r.holder(next.key)
 		for j, id := range next.ports {
@@ -297,8 +295,9 @@ func (r *round) settle() []error {
 			members = members[1:]
 		}
 		if r.failed[i] != nil {
-			errs = append(errs, fmt.Errorf("apply %v: %w", next.key, r.failed[i]))
+			failed = append(failed, Failed{next.key, r.failed[i]})
 			s.keepBoth(a, next)
+			s.adopt(a, plan)
 			continue
 		}
 		s.drop(a.ports, a.sets)
@@ -308,7 +307,7 @@ func (r *round) settle() []error {
 	}
 	r.plans, r.next = nil, nil
 	clear(r.members)
-	return errs
+	return failed
 }
 
 // setPort notes the members and ranges of a service port.
@@ -343,4 +342,31 @@ func (s *services) keepBoth(a, next *applied) {
 	}
 	keep(&a.ports, s.ports, next.ports)
 	keep(&a.sets, s.sets, next.sets)
+}
+
+// adopt makes a hold on to the frontends of its failed plan that an earlier
+// process has left, with all they point at: they may be all that it has.
+func (s *services) adopt(a *applied, plan *service.Plan) {
+	retain := func(have *[]uint32, ids *ids, id uint32) {
+		if id != 0 && !slices.Contains(*have, id) {
+			ids.retain(id)
+			*have = append(*have, id)
+		}
+	}
+	for i := range plan.Ports {
+		p := &plan.Ports[i]
+		frontendsOf(0, p, make([]uint32, len(p.Sets)), func(k kernelFrontendKey, _ kernelFrontend) {
+			f, there := s.frontends[k]
+			if !there || f.owner != nil {
+				return
+			}
+			f.owner = a
+			s.frontends[k] = f
+			at, _ := slices.BinarySearchFunc(a.frontends, k, kernelFrontendKey.compare)
+			a.frontends = slices.Insert(a.frontends, at, k)
+			retain(&a.ports, s.ports, f.value.Service)
+			retain(&a.sets, s.sets, f.value.Internal)
+			retain(&a.sets, s.sets, f.value.External)
+		})
+	}
 }

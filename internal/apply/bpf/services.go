@@ -30,7 +30,7 @@ type services struct {
 
 	orphaned map[kernelAddr]bool // endpoints of UDP ports that have gone while others are there
 	round    round
-	writes   int // entries written and removed by ApplyServices
+	changes  changes // that rounds have made
 }
 
 // slots is what the map slots has of a backend set.
@@ -81,29 +81,53 @@ const roundSize = 512
 
 // ApplyServices makes the datapath answer exactly what plans say, for the keys
 // of plans; other keys are not touched. A plan without ports removes its key.
-// After an error the caller applies the same plans again.
+// Plans that fail, because a map is full say, are in an *ApplyError, and all
+// others are applied; the caller applies them again. What a failed key had, it
+// keeps.
 func (d *Datapath) ApplyServices(ctx context.Context, plans []service.Plan) error {
 	s := d.services
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
+	var failed []Failed
 	for some := range slices.Chunk(plans, roundSize) {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
+			return err
 		}
-		errs = append(errs, s.round.apply(some)...) // one bad key does not hold up the others
+		failed = append(failed, s.round.apply(some)...)
 	}
 	d.reaper.want(s.orphaned)
 	clear(s.orphaned)
-	return few(errs)
+	if len(failed) > 0 {
+		return &ApplyError{failed}
+	}
+	return nil
 }
 
-// ServiceWrites is how many entries of maps ApplyServices has written and
-// removed since Open.
-func (d *Datapath) ServiceWrites() int {
-	d.services.mu.Lock()
-	defer d.services.mu.Unlock()
-	return d.services.writes
+// Failed is a plan that could not be applied.
+type Failed struct {
+	Key service.Key
+	Err error
+}
+
+// ApplyError says which plans failed, where all others were applied.
+type ApplyError struct{ Failed []Failed }
+
+func (e *ApplyError) Error() string { return few(e.Unwrap()).Error() }
+
+// Unwrap returns the errors, each with its key.
+func (e *ApplyError) Unwrap() []error {
+	errs := make([]error, len(e.Failed))
+	for i, f := range e.Failed {
+		errs[i] = fmt.Errorf("apply %v: %w", f.Key, f.Err)
+	}
+	return errs
+}
+
+// ServiceChanges is how many entries of maps ApplyServices has written and
+// deleted since Open.
+func (d *Datapath) ServiceChanges() (writes, deletes int64) {
+	c := &d.services.changes
+	return c.writes.Load(), c.deletes.Load()
 }
 
 // drop releases numbers; what they stand for is buried by Sweep.
@@ -130,14 +154,14 @@ func (d *Datapath) PruneServices(ctx context.Context) error {
 func (s *services) prune(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stale := batch[kernelFrontendKey, kernelFrontend]{m: s.maps.Frontends}
+	var stale batch[kernelFrontendKey, kernelFrontend]
 	for k, f := range s.frontends {
 		if f.owner == nil {
 			stale.remove(0, k)
 		}
 	}
 	gone := slices.Clone(stale.removals)
-	if err := errors.Join(ctx.Err(), joinFew(stale.flush(new(int)))); err != nil {
+	if err := errors.Join(ctx.Err(), joinFew(stale.flush(s.maps.Frontends, new(changes)))); err != nil {
 		return err
 	}
 	for _, k := range gone {
@@ -163,8 +187,8 @@ func (s *services) buryPart() (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ports, sets := s.ports.expired(roundSize), s.sets.expired(roundSize)
-	members := batch[kernelMemberKey, kernelMember]{m: s.maps.Members}
-	ranges := batch[kernelRangeKey, uint32]{m: s.maps.Ranges}
+	var members batch[kernelMemberKey, kernelMember]
+	var ranges batch[kernelRangeKey, uint32]
 	for _, id := range ports {
 		for _, m := range s.members[id] {
 			members.remove(id, m.key(id))
@@ -173,14 +197,14 @@ func (s *services) buryPart() (int, error) {
 			ranges.remove(id, k)
 		}
 	}
-	backends := batch[kernelSlotKey, kernelBackend]{m: s.maps.Slots}
+	var backends batch[kernelSlotKey, kernelBackend]
 	for _, id := range sets {
 		for i := range s.slots[id].n {
 			backends.remove(id, kernelSlotKey{Set: id, Index: i})
 		}
 	}
-	n := new(int)
-	if err := errors.Join(joinFew(members.flush(n)), joinFew(ranges.flush(n)), joinFew(backends.flush(n))); err != nil {
+	n := new(changes)
+	if err := errors.Join(joinFew(members.flush(s.maps.Members, n)), joinFew(ranges.flush(s.maps.Ranges, n)), joinFew(backends.flush(s.maps.Slots, n))); err != nil {
 		return 0, err // all of it is tried again
 	}
 	for _, id := range ports {

@@ -76,12 +76,13 @@ func TestWritesOfOneChange(t *testing.T) {
 		}
 		step := func(what string, want int, plans ...service.Plan) {
 			t.Helper()
-			before := dp.ServiceWrites()
+			writes, deletes := dp.ServiceChanges()
 			if err := dp.ApplyServices(t.Context(), plans); err != nil {
 				t.Fatal(err)
 			}
-			if got := dp.ServiceWrites() - before; got != want {
-				t.Errorf("%d Services: %s: %d writes, want %d", services, what, got, want)
+			w, d := dp.ServiceChanges()
+			if got := int(w - writes + d - deletes); got != want {
+				t.Errorf("%d Services: %s: %d entries changed, want %d", services, what, got, want)
 			}
 		}
 		// Per Service two names, three slots, three members, two frontends.
@@ -162,7 +163,7 @@ func TestServicesInFullMaps(t *testing.T) {
 				Names: fresh(kernelMapNames, sizes[kernelMapNames]), Slots: fresh(kernelMapSlots, sizes[kernelMapSlots]), Members: fresh(kernelMapMembers, sizes[kernelMapMembers]),
 				Ranges: fresh(kernelMapRanges, sizes[kernelMapRanges]), Frontends: fresh(kernelMapFrontends, sizes[kernelMapFrontends]),
 			}
-			all, err := restoreIDs(m.Names)
+			all, err := restoreIDs(m)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -187,10 +188,10 @@ func TestServicesInFullMaps(t *testing.T) {
 				for _, i := range rnd.Perm(20)[:1+rnd.IntN(6)] {
 					plans = append(plans, randomPlan(rnd, i))
 				}
-				for _, err := range s.round.apply(plans) {
+				for _, f := range s.round.apply(plans) {
 					failures++
-					if !strings.Contains(err.Error(), "map "+full+" is full: it has room for") {
-						t.Fatal(err)
+					if !strings.Contains(f.Err.Error(), "map "+full+" is full: it has room for") {
+						t.Fatal(f.Err)
 					}
 				}
 				for _, p := range plans {
@@ -214,16 +215,69 @@ func TestServicesInFullMaps(t *testing.T) {
 					inForce[key] = service.Plan{Key: key}
 				}
 			}
+			var failed []Failed
 			for range 2 {
-				err = errors.Join(s.round.apply(slices.Collect(maps.Values(inForce)))...)
+				failed = s.round.apply(slices.Collect(maps.Values(inForce)))
 				bury()
 			}
-			if err != nil {
-				t.Fatal(err)
+			if failed != nil {
+				t.Fatal(failed)
 			}
 			checkServices(t, s, inForce)
 		})
 	}
+}
+
+// What an earlier process has left of a Service stays whole while the new plan
+// for it fails.
+func TestPruneSparesWhatFailed(t *testing.T) {
+	testkit.NeedRoot(t)
+	dir := testkit.BPFFS(t)
+	dp := openAlone(t, dir)
+	old, other := tcpPlan("web", "10.96.0.1", "10.1.0.1:80"), tcpPlan("db", "10.96.0.2", "10.1.0.2:80")
+	if err := dp.ApplyServices(t.Context(), []service.Plan{old, other}); err != nil {
+		t.Fatal(err)
+	}
+	if err := dp.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dp = openAlone(t, dir)
+	s := dp.services
+	slots := s.maps.Slots
+	tiny, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 20, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tiny.Close()
+	s.maps.Slots = tiny // one slot fits
+	next := tcpPlan("web", "10.96.0.1", "10.1.0.1:80", "10.1.0.3:80")
+	var failed *ApplyError
+	if err := dp.ApplyServices(t.Context(), []service.Plan{next}); !errors.As(err, &failed) || len(failed.Failed) != 1 || failed.Failed[0].Key != next.Key {
+		t.Fatalf("got %v", err)
+	}
+	s.maps.Slots = slots
+	bury := func() {
+		for _, i := range []*ids{s.ports, s.sets} {
+			for id := range i.condemned {
+				i.condemned[id] = time.Time{}
+			}
+		}
+		if err := errors.Join(dp.PruneServices(t.Context()), s.bury()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bury()
+	bury()
+	rows := readServices(t, s.maps)
+	if !strings.Contains(rows, "10.96.0.1:80/TCP -> [{10.1.0.1:80 false}]") || strings.Contains(rows, "10.96.0.2") {
+		t.Fatalf("the maps have\n%s", rows)
+	}
+	if err := dp.ApplyServices(t.Context(), []service.Plan{next}); err != nil {
+		t.Fatal(err)
+	}
+	bury()
+	bury()
+	checkServices(t, s, map[service.Key]service.Plan{next.Key: next})
 }
 
 // checkServices compares the maps with the plans in force, and the books with the maps.
@@ -355,7 +409,7 @@ func readServices(t *testing.T, m *kernelMaps) string {
 // checkBooks compares the books with the maps.
 func checkBooks(t *testing.T, s *services) {
 	t.Helper()
-	again, err := restoreIDs(s.maps.Names)
+	again, err := restoreIDs(s.maps)
 	if err != nil {
 		t.Fatal(err)
 	}

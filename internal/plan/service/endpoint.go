@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -30,7 +29,7 @@ type portName struct {
 // port, each address and port once. Of two entries for the same one, the one
 // that is not terminating wins: its pod has taken over the address.
 func endpointsOf(snap *state.Snapshot, svc *model.Service, family model.Family, self node) map[portName][]endpoint {
-	found := map[portName]map[netip.AddrPort]endpoint{}
+	out := map[portName][]endpoint{}
 	for _, slice := range snap.SlicesOf(svc.Name) {
 		if joins(slice, family) != Chosen {
 			continue
@@ -40,25 +39,25 @@ func endpointsOf(snap *state.Snapshot, svc *model.Service, family model.Family, 
 				continue
 			}
 			name := portName{sp.Name, sp.Protocol}
-			if found[name] == nil {
-				found[name] = map[netip.AddrPort]endpoint{}
-			}
+			eps := slices.Grow(out[name], len(slice.Endpoints))
 			for i := range slice.Endpoints {
-				e := convert(&slice.Endpoints[i], sp.Port, self)
-				if have, ok := found[name][e.addr]; !ok || have.terminating && !e.terminating {
-					found[name][e.addr] = e
-				}
+				eps = append(eps, convert(&slice.Endpoints[i], sp.Port, self))
 			}
+			out[name] = eps
 		}
 	}
-	out := make(map[portName][]endpoint, len(found))
-	for name, eps := range found {
-		list := make([]endpoint, 0, len(eps))
-		for _, e := range eps {
-			list = append(list, e)
-		}
-		slices.SortFunc(list, func(a, b endpoint) int { return cmp.Or(a.addr.Compare(b.addr)) })
-		out[name] = list
+	for name, eps := range out {
+		// The sort is stable: of equals the first counts.
+		slices.SortStableFunc(eps, func(a, b endpoint) int {
+			if c := a.addr.Compare(b.addr); c != 0 || a.terminating == b.terminating {
+				return c
+			}
+			if a.terminating {
+				return 1
+			}
+			return -1
+		})
+		out[name] = slices.CompactFunc(eps, func(a, b endpoint) bool { return a.addr == b.addr })
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,24 +11,49 @@ import (
 	"github.com/fairway-net/fairway/internal/state"
 )
 
-// Keys returns the keys whose Plan may differ after change, in snap, which
-// already contains it.
-func Keys(change state.Change, snap *state.Snapshot, p Params) []Key {
-	switch change.Kind {
-	case model.KindService:
-		return []Key{{model.KindService, model.ParseName(change.Key)}}
-	case model.KindEndpointSlice:
-		if i := strings.LastIndexByte(change.Key, '/'); i >= 0 { // namespace/service/slice
-			return []Key{{model.KindService, model.ParseName(change.Key[:i])}}
-		}
-	case model.KindPod:
-		return []Key{{model.KindPod, model.ParseName(change.Key)}}
-	case model.KindNode:
-		if change.Key == p.Node { // its zone and its addresses matter to every Service
-			return All(snap, p)
+// Affected returns the keys whose Plan may differ in snap from what it was
+// before changes, each once. was is this node's own Node as it was then; nil
+// before the first plan.
+func Affected(snap *state.Snapshot, changes state.Changes, was *model.Node, p Params) []Key {
+	self := snap.Node(p.Node)
+	all := changes.All || !sameNode(was, self) // its zone and its addresses matter to every Service
+	set := make(map[Key]struct{}, len(changes.Keys))
+	if all {
+		for _, k := range All(snap, p) {
+			set[k] = struct{}{}
 		}
 	}
-	return nil
+	// After a failed first step All comes with the keys of what changed since: a
+	// Service deleted meanwhile is only there.
+	for ch := range changes.Keys {
+		if k, ok := keyOf(ch); ok {
+			set[k] = struct{}{}
+		}
+	}
+	return slices.Collect(maps.Keys(set))
+}
+
+// keyOf returns the key whose Plan depends on what changed; a Node is not seen to.
+func keyOf(change state.Change) (Key, bool) {
+	switch change.Kind {
+	case model.KindService:
+		return Key{model.KindService, model.ParseName(change.Key)}, true
+	case model.KindEndpointSlice:
+		if i := strings.LastIndexByte(change.Key, '/'); i >= 0 { // namespace/service/slice
+			return Key{model.KindService, model.ParseName(change.Key[:i])}, true
+		}
+	case model.KindPod:
+		return Key{model.KindPod, model.ParseName(change.Key)}, true
+	}
+	return Key{}, false
+}
+
+// sameNode reports whether two states of a Node are the same to every plan.
+func sameNode(a, b *model.Node) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Zone == b.Zone && slices.Equal(a.InternalIPs, b.InternalIPs)
 }
 
 // All returns every key that has a Plan in snap.

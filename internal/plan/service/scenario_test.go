@@ -42,6 +42,7 @@ func scenario(t *testing.T, file string) {
 	store := state.New()
 	watch := store.Watch()
 	plans := map[Key]string{}
+	var was *model.Node
 	for i := range parts {
 		name, isYAML := strings.CutSuffix(parts[i].name, ".yaml")
 		if !isYAML {
@@ -53,14 +54,13 @@ func scenario(t *testing.T, file string) {
 			}
 		})
 		snap, changes := watch.Take()
-		for ch := range changes.Keys {
-			for _, k := range Keys(ch, snap, here) {
-				p := For(snap, here, k)
-				if plans[k] = p.String(); len(p.Ports) == 0 {
-					delete(plans, k)
-				}
+		for _, k := range Affected(snap, changes, was, here) {
+			p := For(snap, here, k)
+			if plans[k] = p.String(); len(p.Ports) == 0 {
+				delete(plans, k)
 			}
 		}
+		was = snap.Node(here.Node)
 		var got strings.Builder
 		keys := All(snap, here)
 		for _, k := range keys {
