@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,7 +100,7 @@ func (c *call) begin(s *Server, down downstream, w http.ResponseWriter, proto st
 func (c *call) relay(target route.BackendKey) {
 	x := &c.exchange
 	forward := x.rule.Forward
-	sticky := x.stickyToken(forward.Affinity)
+	w := x.wish()
 	var room [4]*endpoint
 	tried, last := room[:0], errNoEndpoint
 	defer func() {
@@ -112,45 +114,79 @@ func (c *call) relay(target route.BackendKey) {
 		if pool == nil {
 			break
 		}
-		e := pool.choose(tried, sticky, time.Now())
+		e := pool.choose(tried, w, time.Now())
 		if e == nil {
 			break
 		}
+		if x.tries == 0 {
+			pool.budget.request()
+		}
+		x.keepCookie = x.tries > 0 && w.sticky != "" && !forward.Affinity.ChangeOnFailure && pool.named(w.sticky) != nil
 		tried = append(tried, e)
 		x.use(e)
 		dial := forward.Timeouts.Connect
 		if (forward.Tries == 0 || x.tries < forward.Tries) && len(pool.endpoints) > len(tried) {
 			dial = min(dial, patience)
 		}
-		up, err := c.attempt(e, pool.protocol(forward), dial)
+		begun := time.Now()
+		up, err := c.attempt(e, pool.protocol(forward, x.scheme() == "https"), dial)
 		if err == nil {
-			e.succeeded()
-			c.deliver(up)
-			return
+			e.observe(time.Since(begun), time.Now())
+			others := (forward.Tries == 0 || x.tries < forward.Tries) && len(pool.endpoints) > len(tried)
+			if !others || !c.unwanted() || !pool.budget.retry() {
+				e.succeeded()
+				c.deliver(up)
+				return
+			}
+			up.end(c, false)
+			continue
 		}
 		last = err
-		if isDialError(err) {
-			e.failed(time.Now())
-		}
+		c.blame(e, err)
 		x.server.metrics.attemptFailed(err)
-		if !c.mayRepeat(err) {
+		if !c.mayRepeat(err) || !isDialError(err) && !pool.budget.retry() {
 			break
 		}
 	}
 	x.answerError(last)
 }
 
+// blame lets an endpoint rest that fails.
+func (c *call) blame(e *endpoint, err error) {
+	switch {
+	case isDialError(err):
+		e.failed(time.Now())
+	case !isClientGone(err) && !isRefused(err) && !c.blames(err):
+		e.suspect(time.Now())
+	}
+}
+
 // mayRepeat says whether the request may go to another endpoint after err.
 func (c *call) mayRepeat(err error) bool {
-	switch {
-	case isClientGone(err):
+	r := c.exchange.rule.Forward.Retry
+	if isClientGone(err) || r != nil && r.Within > 0 && time.Since(c.exchange.start) > r.Within {
 		return false
+	}
+	switch {
 	case isDialError(err):
 		return true
 	case isRefused(err):
 		return c.intact()
+	case r == nil:
+		return c.repeatable()
+	case errors.Is(err, errReadTimeout), errors.Is(err, errSendTimeout):
+		return r.Timeout && c.repeatable()
+	case errors.Is(err, errNoHead):
+		return r.InvalidHeader && c.repeatable()
 	}
-	return c.repeatable()
+	return r.Error && c.repeatable()
+}
+
+// unwanted says that the rule prefers another endpoint's response to this one.
+func (c *call) unwanted() bool {
+	r := c.exchange.rule.Forward.Retry
+	return r != nil && slices.Contains(r.Statuses, c.response.Status) && c.repeatable() &&
+		(r.Within == 0 || time.Since(c.exchange.start) < r.Within)
 }
 
 // intact says that all of the request is still there.
@@ -158,7 +194,10 @@ func (c *call) intact() bool { return c.pump == nil }
 
 // repeatable says that the request does no harm if it was acted on already, and
 // that all of it is still there.
-func (c *call) repeatable() bool { return idempotent(c.exchange.method) && c.intact() }
+func (c *call) repeatable() bool {
+	r := c.exchange.rule.Forward.Retry
+	return (idempotent(c.exchange.method) || r != nil && r.NonIdempotent) && c.intact()
+}
 
 // patience is how long a connection attempt may take while other endpoints are
 // left to try: inside a cluster a connection takes a millisecond, or never comes.

@@ -39,18 +39,32 @@ type endpoint struct {
 	muxes  map[kind]*mux
 
 	sessions tls.ClientSessionCache
+	pace     pace
+	broken   atomic.Int32 // attempts in a row that had a connection and came to nothing
 }
 
-// kind is how an endpoint is spoken with.
-type kind struct{ h2, tls bool }
+// kind is how an endpoint is spoken with. key tells apart settings of TLS.
+type kind struct {
+	h2, tls bool
+	key     string
+}
 
 // connect returns a connection or stream to e for c.
 func (e *endpoint) connect(c *call, p route.Protocol, timeout time.Duration) (upstream, error) {
 	k := kind{h2: p == route.H2C || p == route.H2, tls: p == route.HTTPS || p == route.H2}
-	if k.h2 {
-		return &channel{mux: e.muxOf(k), dial: timeout}, nil
+	config := (*tls.Config)(nil)
+	if t := c.exchange.rule.Forward.TLS; t != nil && k.tls {
+		k.key, config = t.Key, t.Config
+		if config.ServerName == "" {
+			k.key += " " + c.exchange.outHost() // the name that is verified
+			config = config.Clone()
+			config.ServerName = c.exchange.hostName()
+		}
 	}
-	return e.link(k, !c.repeatable(), timeout)
+	if k.h2 {
+		return &channel{mux: e.muxOf(k, config), dial: timeout}, nil
+	}
+	return e.link(k, config, !c.repeatable(), timeout)
 }
 
 func (e *endpoint) linksOf(k kind) *links {
@@ -67,12 +81,12 @@ func (e *endpoint) linksOf(k kind) *links {
 	return l
 }
 
-func (e *endpoint) muxOf(k kind) *mux {
+func (e *endpoint) muxOf(k kind, config *tls.Config) *mux {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	m := e.muxes[k]
 	if m == nil {
-		m = &mux{endpoint: e, kind: k}
+		m = &mux{endpoint: e, kind: k, config: config}
 		e.muxes[k] = m
 	}
 	return m
@@ -150,7 +164,26 @@ func (e *endpoint) failed(now time.Time) {
 	e.restEnd.Store(now.Add(rest).UnixNano())
 }
 
+// suspect takes note of an attempt that found a connection and came to nothing. One
+// may be the request's fault; many in a row are not, and the endpoint rests.
+func (e *endpoint) suspect(now time.Time) {
+	if n := e.broken.Add(1); n >= suspectAfter {
+		rest := min(firstSuspicion<<min(n-suspectAfter, 5), maxSuspicion)
+		e.restEnd.Store(now.Add(rest).UnixNano())
+	}
+}
+
+const (
+	suspectAfter   = 5
+	firstSuspicion = time.Second
+	maxSuspicion   = 30 * time.Second
+)
+
 func (e *endpoint) succeeded() {
+	if e.broken.Load() != 0 {
+		e.broken.Store(0)
+		e.restEnd.Store(0)
+	}
 	if e.failures.Load() != 0 {
 		e.failures.Store(0)
 		e.restEnd.Store(0)
@@ -173,7 +206,7 @@ const (
 )
 
 // dial connects within the time that an attempt has.
-func (e *endpoint) dial(k kind, timeout time.Duration) (net.Conn, error) {
+func (e *endpoint) dial(k kind, config *tls.Config, timeout time.Duration) (net.Conn, error) {
 	d := net.Dialer{Timeout: timeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probesAfter, Interval: probesAfter / 3, Count: 3}}
 	conn, err := d.Dial("tcp", e.key.addr.String())
 	if err != nil {
@@ -191,7 +224,11 @@ func (e *endpoint) dial(k kind, timeout time.Duration) (net.Conn, error) {
 	}
 	// Endpoints have certificates for names of their own, if any: ingress-nginx does
 	// not verify them unless proxy-ssl-verify asks for it.
-	config := &tls.Config{InsecureSkipVerify: true, ClientSessionCache: e.sessions} //nolint:gosec
+	if config == nil {
+		config = &tls.Config{InsecureSkipVerify: true, ClientSessionCache: e.sessions} //nolint:gosec
+	} else {
+		config = config.Clone()
+	}
 	if k.h2 {
 		config.NextProtos = []string{"h2"}
 	}

@@ -18,7 +18,7 @@ func (x *exchange) errorPage(status int, e *route.Errors) bool {
 	if pool == nil {
 		return false
 	}
-	endpoint := pool.choose(nil, "", time.Now())
+	endpoint := pool.choose(nil, wish{}, time.Now())
 	if endpoint == nil {
 		return false
 	}

@@ -47,9 +47,10 @@ type exchange struct {
 	// What is known of the client's certificate.
 	subject, issuer, verify string
 
-	endpoint *endpoint // the last one tried; nil if none was
-	tries    int
-	err      error // why the proxy, and not a backend, answered
+	endpoint   *endpoint // the last one tried; nil if none was
+	tries      int
+	keepCookie bool  // the endpoint of the client's affinity cookie is only failing, so that it stays the client's
+	err        error // why the proxy, and not a backend, answered
 }
 
 // fields are the header of a request.

@@ -123,13 +123,13 @@ func (s *Server) splice(c *net.TCPConn, to route.BackendKey, preamble int, from,
 		if pool == nil {
 			return
 		}
-		e := pool.choose(tried, "", time.Now())
+		e := pool.choose(tried, wish{}, time.Now())
 		if e == nil {
 			return
 		}
 		tried = append(tried, e)
 		e.acquire()
-		up, err := e.dial(kind{}, patience)
+		up, err := e.dial(kind{}, nil, patience)
 		if err != nil {
 			e.failed(time.Now())
 			e.release()
@@ -228,7 +228,7 @@ func (d *datagrams) flow(from netip.AddrPort) *flow {
 	if pool == nil || len(d.flows) >= maxFlows {
 		return nil
 	}
-	e := pool.choose(nil, "", time.Now())
+	e := pool.choose(nil, wish{}, time.Now())
 	if e == nil {
 		return nil
 	}

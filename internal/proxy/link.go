@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,9 @@ import (
 
 // maxResponseHeader is how long the head of a response may be.
 const maxResponseHeader = 256 << 10
+
+// errNoHead says that what an endpoint sent is no response.
+var errNoHead = errors.New("read response")
 
 // maxInterim is how many responses may come before the response.
 const maxInterim = 10
@@ -46,7 +50,7 @@ type links struct{ idle []*link }
 // link returns a connection that speaks HTTP/1, one that waits if there is any. A
 // dead one costs nothing if the request can be sent again; careful is for those that
 // cannot, so that it is looked at before.
-func (e *endpoint) link(k kind, careful bool, timeout time.Duration) (*link, error) {
+func (e *endpoint) link(k kind, config *tls.Config, careful bool, timeout time.Duration) (*link, error) {
 	kept := e.linksOf(k)
 	now := time.Now()
 	for {
@@ -60,7 +64,7 @@ func (e *endpoint) link(k kind, careful bool, timeout time.Duration) (*link, err
 		}
 		_ = l.conn.Close()
 	}
-	raw, err := e.dial(k, timeout)
+	raw, err := e.dial(k, config, timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +156,7 @@ func (l *link) answer(c *call) error {
 	for since := time.Now(); ; {
 		n, err := c.response.Parse(up.Buffered(), c.exchange.method)
 		if err != nil {
-			return fmt.Errorf("read response: %w", errors.New(err.Error())) // not the client's error
+			return fmt.Errorf("%w: %s", errNoHead, err) // not the client's error
 		}
 		if n > 0 {
 			up.Take(n)

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
+
+	"github.com/fairway-net/fairway/internal/plan/route"
 )
 
 // accept takes connections until the listener is closed.
@@ -32,7 +35,8 @@ func (s *Server) accept(name string, l net.Listener, config *tls.Config) error {
 func (s *Server) welcome(name string, c net.Conn, config *tls.Config) {
 	from := peerOf(c.RemoteAddr())
 	bare, _ := c.(*net.TCPConn)
-	if s.opts.ProxyProtocol && bare != nil {
+	plan := s.live.Load().plan
+	if (s.opts.ProxyProtocol || plan != nil && plan.Options != nil && plan.Options.UseProxyProtocol) && bare != nil {
 		said, err := readPreamble(bare, handshakeTime)
 		if err != nil {
 			_ = c.Close()
@@ -41,6 +45,13 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) {
 		if !said.local {
 			from.remote = said.from.Addr().Unmap()
 			from.client = from.remote.String()
+		}
+	}
+	if config != nil && bare != nil && plan != nil && plan.Passthrough.Len() > 0 {
+		name, err := peekName(bare, handshakeTime)
+		if to, ok := plan.Passthrough.Lookup(route.CanonicalHost(name)); ok && err == nil {
+			s.splice(bare, to, 0, netip.AddrPort{}, netip.AddrPort{})
+			return
 		}
 	}
 	if config != nil {

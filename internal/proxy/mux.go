@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"sync"
@@ -14,6 +15,7 @@ import (
 type mux struct {
 	endpoint *endpoint
 	kind     kind
+	config   *tls.Config // nil: certificates are not verified
 
 	mu    sync.Mutex // also held while one of those who need a connection makes it
 	conns []*muxConn
@@ -62,7 +64,7 @@ func (m *mux) open(c *call, end bool, timeout time.Duration) (*h2.Stream, error)
 			return s, nil
 		}
 	}
-	raw, err := m.endpoint.dial(m.kind, timeout)
+	raw, err := m.endpoint.dial(m.kind, m.config, timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +136,8 @@ func (s *channel) offer(c *call) error {
 	if !pumped && r.HasBody() {
 		trailer = c.down.trailer()
 	}
-	stream, err := s.mux.open(c, !pumped && len(body) == 0 && len(trailer) == 0, s.dial)
+	// A body that is empty is still one: gRPC wants its end in a DATA frame.
+	stream, err := s.mux.open(c, !r.HasBody(), s.dial)
 	if err != nil {
 		return err
 	}
@@ -145,8 +148,8 @@ func (s *channel) offer(c *call) error {
 			return errClientGone
 		}
 		c.startPump(s)
-	case len(body) > 0 || len(trailer) > 0:
-		if len(body) > 0 {
+	case r.HasBody():
+		if len(body) > 0 || len(trailer) == 0 {
 			err = stream.Write(body, len(trailer) == 0, timeouts.Send)
 		}
 		if err == nil && len(trailer) > 0 {

@@ -101,7 +101,7 @@ func (x *exchange) cors(c *route.CORS) bool {
 
 // stick gives the client the cookie of its endpoint, unless it has it.
 func (x *exchange) stick(a *route.Affinity, h http.Header) {
-	if x.endpoint == nil || x.stickyToken(a) == x.endpoint.token {
+	if x.endpoint == nil || x.keepCookie || x.stickyToken(a) == x.endpoint.token {
 		return
 	}
 	c := http.Cookie{Name: a.Cookie, Value: x.endpoint.token, Path: a.Path, Domain: a.Domain, MaxAge: a.MaxAge, HttpOnly: true, Secure: x.listener.TLS}

@@ -183,6 +183,9 @@ func (e *errand) open() error {
 			h.Add(string(f.Name), string(f.Value))
 		}
 	}
+	if hsts := x.plan.Options.HSTS; hsts != "" {
+		h.Set("Strict-Transport-Security", hsts)
+	}
 	if r.Length >= 0 && r.Status != http.StatusNoContent {
 		h.Set("Content-Length", strconv.FormatInt(r.Length, 10))
 	}

@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	"sync"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
@@ -33,10 +34,54 @@ func (s *Server) tlsConfig(listener string) *tls.Config {
 			return s.cert, nil
 		},
 	}
+	derived := newDerived(config)
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if p := s.live.Load().plan; p != nil {
+			if l := p.Listener(listener); l != nil {
+				return derived.of(l.Hosts.Lookup(route.CanonicalHost(hello.ServerName))), nil
+			}
+		}
+		return nil, nil
+	}
 	if s.opts.TicketSeed != nil {
 		config.SetSessionTicketKeys(ticketKeys(s.opts.TicketSeed, time.Now()))
 	}
 	return config
+}
+
+// derived are configurations for hosts that want something of TLS. There are few: what
+// they differ in is whether a certificate is asked for, and the suites of TLS 1.2.
+type derived struct {
+	base *tls.Config
+
+	mu  sync.Mutex
+	all map[string]*tls.Config
+}
+
+func newDerived(base *tls.Config) *derived {
+	return &derived{base: base, all: map[string]*tls.Config{}}
+}
+
+// of returns the configuration for a host; nil: the one for all.
+func (d *derived) of(h *route.Host) *tls.Config {
+	asks := h.Client != nil && h.Client.Mode != "off"
+	if !asks && len(h.Ciphers) == 0 {
+		return nil
+	}
+	key := fmt.Sprint(asks, h.Ciphers)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.all[key]
+	if c == nil {
+		c = d.base.Clone()
+		c.GetConfigForClient = nil
+		if asks {
+			c.ClientAuth = tls.RequestClientCert // verified per request, so that the answer can say what is wrong
+		}
+		c.CipherSuites = h.Ciphers
+		d.all[key] = c
+	}
+	return c
 }
 
 // ticketPeriod is how long a key makes tickets. It opens them for two periods more,

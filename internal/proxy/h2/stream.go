@@ -230,7 +230,7 @@ func (s *Stream) Write(p []byte, end bool, d time.Duration) error {
 		if err := s.sendable(); err != nil {
 			return err
 		}
-		n := min(int64(len(p)), s.send, c.send, maxFrame, int64(outMost-len(c.out)))
+		n := max(0, min(int64(len(p)), s.send, c.send, maxFrame, int64(outMost-len(c.out))))
 		if n > 0 || len(p) == 0 {
 			flags := uint8(0)
 			if end && n == int64(len(p)) {
