@@ -164,7 +164,11 @@ type UDP struct{ net.PacketConn }
 func (n *NS) ListenUDP(c *Cgroup, addr string) (*UDP, error) {
 	var u net.PacketConn
 	err := c.Do(func() error {
-		return n.Do(func() (err error) { u, err = net.ListenPacket("udp4", addr); return err })
+		network := "udp4"
+		if netip.MustParseAddrPort(addr).Addr().Is6() {
+			network = "udp6"
+		}
+		return n.Do(func() (err error) { u, err = net.ListenPacket(network, addr); return err })
 	})
 	return &UDP{u}, err
 }
