@@ -86,10 +86,10 @@ bench-http: ## Measure the cost of an HTTP request beside its peers (fetches the
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./http
 	cd bench && ../$(BIN)/bench/http
 
-bench-services: ## Measure Services beside kube-proxy and a direct connection
+bench-services: ## Measure Services beside kube-proxy and a direct connection (15 minutes; ARGS=-quick: 3)
 	cd kube && $(GO) build -o ../$(BIN)/bench/ ./cmd/kube-proxy
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./services
-	cd bench && $(SUDO) ../$(BIN)/bench/services
+	cd bench && $(SUDO) ../$(BIN)/bench/services $(or $(ARGS),-o ../docs/performance.md)
 
 # Upstream's suite, its runner and the images that it runs.
 $(BIN)/conformance/images.tar: build

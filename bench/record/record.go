@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 )
 
 // Record is one figure of one subject in one case.
@@ -21,12 +23,14 @@ type Record struct {
 	Min     float64 `json:"min"`
 	Max     float64 `json:"max"`
 	Runs    int     `json:"runs"`
+	Over    bool    `json:"over,omitempty"` // not done when the measurement gave up: each value is more than this
 }
 
 // Set collects samples; the records come out in the order of first mention.
 type Set struct {
 	order   []Record
 	samples map[Record][]float64
+	over    map[Record]bool
 }
 
 // Add adds one run's value.
@@ -41,13 +45,22 @@ func (s *Set) Add(subject, of, figure, unit string, value float64) {
 	s.samples[key] = append(s.samples[key], value)
 }
 
+// AddOver adds one run that was given up when the value had reached limit.
+func (s *Set) AddOver(subject, of, figure, unit string, limit float64) {
+	s.Add(subject, of, figure, unit, limit)
+	if s.over == nil {
+		s.over = map[Record]bool{}
+	}
+	s.over[Record{Case: of, Figure: figure, Unit: unit, Subject: subject}] = true
+}
+
 // Records returns one record per subject, case and figure.
 func (s *Set) Records() []Record {
 	out := []Record{}
 	for _, r := range s.order {
-		v := slices.Sorted(slices.Values(s.samples[r]))
+		v, over := slices.Sorted(slices.Values(s.samples[r])), s.over[r]
 		r.Min, r.Max, r.Runs = v[0], v[len(v)-1], len(v)
-		r.Median = (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+		r.Median, r.Over = (v[(len(v)-1)/2]+v[len(v)/2])/2, over
 		out = append(out, r)
 	}
 	return out
@@ -58,14 +71,20 @@ func (s *Set) WriteTable(w io.Writer) {
 	fmt.Fprintln(w, "| case | figure | subject | median | min | max | unit | runs |")
 	fmt.Fprintln(w, "|---|---|---|---:|---:|---:|---|---:|")
 	for _, r := range s.Records() {
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %d |\n",
-			r.Case, r.Figure, r.Subject, number(r.Median), number(r.Min), number(r.Max), r.Unit, r.Runs)
+		more := ""
+		if r.Over {
+			more = "> "
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s%s | %s | %s | %s | %d |\n",
+			r.Case, r.Figure, r.Subject, more, number(r.Median), number(r.Min), number(r.Max), r.Unit, r.Runs)
 	}
 }
 
 // number prints three digits or more, and no false precision.
 func number(v float64) string {
 	switch {
+	case v >= 1e6:
+		return fmt.Sprintf("%.3g", v)
 	case v == float64(int64(v)) || v >= 100:
 		return fmt.Sprintf("%.0f", v)
 	case v >= 10:
@@ -84,4 +103,27 @@ func (s *Set) WriteJSON(dir, name string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, name+".json"), append(b, '\n'), 0o644)
+}
+
+// Splice puts text into a page, in place of what is between the comments
+// "name" and "/name", which stand on lines of their own.
+func Splice(page, name, text string) error {
+	b, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->\n"
+	before, rest, found := strings.Cut(string(b), begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		return fmt.Errorf("%s has no lines %q and %q", page, strings.TrimSpace(begin), strings.TrimSpace(end))
+	}
+	return os.WriteFile(page, []byte(before+begin+strings.TrimRight(text, "\n")+"\n"+end+after), 0o644)
+}
+
+// Machine says in a few words what the measurement ran on.
+func Machine() string {
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	release, _, _ := strings.Cut(strings.TrimSpace(string(kernel)), "-")
+	return fmt.Sprintf("%d processors, Linux %s, %s", runtime.NumCPU(), release, runtime.Version())
 }

@@ -17,8 +17,8 @@ func TestSet(t *testing.T) {
 	s.Add("peer", "start", "time", "ms", 0.5)
 	s.Add("peer", "start", "time", "ms", 1.5)
 	want := []Record{
-		{"start", "time", "ms", "fairway", 20, 10, 30, 3},
-		{"start", "time", "ms", "peer", 1, 0.5, 1.5, 2},
+		{"start", "time", "ms", "fairway", 20, 10, 30, 3, false},
+		{"start", "time", "ms", "peer", 1, 0.5, 1.5, 2, false},
 	}
 	if got := s.Records(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
@@ -39,5 +39,34 @@ func TestSet(t *testing.T) {
 	var got []Record
 	if err := json.Unmarshal(b, &got); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestOver(t *testing.T) {
+	var s Set
+	s.AddOver("peer", "start", "time", "s", 180)
+	var table bytes.Buffer
+	s.WriteTable(&table)
+	if want := "| start | time | peer | > 180 | 180 | 180 | s | 1 |\n"; !bytes.HasSuffix(table.Bytes(), []byte(want)) {
+		t.Errorf("got\n%s", table.String())
+	}
+}
+
+func TestSplice(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(page, []byte("a\n<!-- x -->\nold\n<!-- /x -->\nb\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := Splice(page, "x", "new\n\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(page)
+	if got, want := string(b), "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"; err != nil || got != want {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if err := Splice(page, "y", "new"); err == nil {
+		t.Error("no error for a name that is not there")
 	}
 }

@@ -1,40 +1,84 @@
 package main
 
 import (
-	"encoding/json"
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 const (
 	perService = 5
 	apiAddr    = "127.0.0.1:8001"
 	nodeName   = "node"
-	nodeIP     = "10.0.0.1"
 	port       = 8080 // of all endpoints
+	nodePorts  = 30000
+	media      = "application/vnd.kubernetes.protobuf"
 )
 
-type object map[string]any
-
-// api serves lists and watches of the kinds that a proxy follows, in JSON; all
-// else is empty. One thing changes: the endpoint of the first Service.
+// api is what a proxy follows of an API server of 1.36: lists and watches in
+// protobuf, also lists that arrive as a watch (KEP-3157). All that it says at
+// first is encoded before anybody asks, so that it costs the subject nothing.
+// One thing changes: the endpoint of the first Service.
 type api struct {
-	n int
+	initial map[string][]byte // watch frames by resource, as they go over the wire
+	lists   map[string]func() runtime.Object
 
 	mu      sync.Mutex
 	version int
-	first   object        // slice of the first Service
+	first   *discoveryv1.EndpointSlice
 	changed chan struct{} // closed with each change
 }
 
 func newAPI(n int) *api {
-	a := &api{n: n, changed: make(chan struct{}), version: 1}
-	a.first = sliceObject(0, a.version, 0)
+	a := &api{initial: map[string][]byte{}, changed: make(chan struct{}), version: 1, first: sliceObject(0, 1, 0)}
+	services := make([]corev1.Service, n)
+	for i := range services {
+		services[i] = *serviceObject(i)
+		a.note("services", &services[i])
+	}
+	rest := make([]discoveryv1.EndpointSlice, n-1)
+	for i := range rest {
+		rest[i] = *sliceObject(i+1, 1, 0)
+		a.note("endpointslices", &rest[i])
+	}
+	node := nodeObject()
+	a.note("nodes", node)
+	a.lists = map[string]func() runtime.Object{
+		"services": func() runtime.Object { return &corev1.ServiceList{ListMeta: a.listMeta(), Items: services} },
+		"endpointslices": func() runtime.Object {
+			a.mu.Lock()
+			first := *a.first
+			a.mu.Unlock()
+			return &discoveryv1.EndpointSliceList{ListMeta: a.listMeta(), Items: append([]discoveryv1.EndpointSlice{first}, rest...)}
+		},
+		"nodes":        func() runtime.Object { return &corev1.NodeList{ListMeta: a.listMeta(), Items: []corev1.Node{*node}} },
+		"pods":         func() runtime.Object { return &corev1.PodList{ListMeta: a.listMeta()} },
+		"servicecidrs": func() runtime.Object { return &networkingv1.ServiceCIDRList{ListMeta: a.listMeta()} },
+	}
 	return a
+}
+
+func (a *api) note(resource string, o runtime.Object) {
+	a.initial[resource] = append(a.initial[resource], frame("ADDED", o)...)
+}
+
+func (a *api) listMeta() metav1.ListMeta {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return metav1.ListMeta{ResourceVersion: strconv.Itoa(a.version)}
 }
 
 // change gives the first Service another endpoint, and only that one.
@@ -47,118 +91,50 @@ func (a *api) change(endpoint int) {
 	a.changed = make(chan struct{})
 }
 
-func offset(base string, by int) netip.Addr {
-	b := netip.MustParseAddr(base).As4()
-	v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-	v += uint32(by)
-	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
-}
-
-func clusterIP(i int) netip.Addr   { return offset("10.96.1.0", i) }
-func endpoint(i, k int) netip.Addr { return offset("10.128.1.0", i*perService+k) }
-
-func meta(name string, version int) object {
-	return object{"name": name, "namespace": "default", "uid": name, "resourceVersion": strconv.Itoa(version)}
-}
-
-func serviceObject(i int) object {
-	ip := clusterIP(i).String()
-	return object{"metadata": meta(fmt.Sprintf("s%05d", i), 1), "spec": object{
-		"type": "ClusterIP", "clusterIP": ip, "clusterIPs": []string{ip}, "ipFamilies": []string{"IPv4"}, "ipFamilyPolicy": "SingleStack",
-		"internalTrafficPolicy": "Cluster", "sessionAffinity": "None",
-		"ports": []object{{"name": "web", "protocol": "TCP", "port": 80, "targetPort": port}},
-	}}
-}
-
-// sliceObject holds the endpoints of a Service; of the first one only the one given.
-func sliceObject(i, version, only int) object {
-	m := meta(fmt.Sprintf("s%05d-x", i), version)
-	m["labels"] = object{"kubernetes.io/service-name": fmt.Sprintf("s%05d", i)}
-	var all []object
-	for k := range perService {
-		if i == 0 && k != only {
-			continue
-		}
-		all = append(all, object{"addresses": []string{endpoint(i, k).String()}, "nodeName": nodeName,
-			"conditions": object{"ready": true, "serving": true, "terminating": false}})
-	}
-	return object{"kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "metadata": m, "addressType": "IPv4",
-		"ports": []object{{"name": "web", "protocol": "TCP", "port": port}}, "endpoints": all}
-}
-
-func nodeObject() object {
-	return object{"metadata": object{"name": nodeName, "uid": nodeName, "resourceVersion": "1"},
-		"spec":   object{"podCIDR": "10.128.0.0/9", "podCIDRs": []string{"10.128.0.0/9"}},
-		"status": object{"addresses": []object{{"type": "InternalIP", "address": nodeIP}}}}
-}
-
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	resource, q := parts[len(parts)-1], r.URL.Query()
-	w.Header().Set("Content-Type", "application/json")
+	list := a.lists[resource]
 	switch {
-	case r.Method != http.MethodGet:
+	case r.Method != http.MethodGet || !strings.Contains(r.Header.Get("Accept"), media):
 		http.Error(w, "{}", http.StatusNotFound)
-	case q.Get("sendInitialEvents") != "": // clients then list and watch
-		w.WriteHeader(http.StatusUnprocessableEntity)
-		json.NewEncoder(w).Encode(object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid", "code": 422})
+	case resource == nodeName:
+		w.Header().Set("Content-Type", media)
+		w.Write(encode(nodeObject()))
+	case list == nil:
+		http.Error(w, "{}", http.StatusNotFound)
 	case q.Get("watch") != "":
 		a.watch(w, r, resource)
-	case resource == nodeName:
-		o := nodeObject()
-		o["kind"], o["apiVersion"] = "Node", "v1"
-		json.NewEncoder(w).Encode(o)
 	default:
-		a.list(w, parts, resource)
+		w.Header().Set("Content-Type", media)
+		w.Write(encode(list()))
 	}
 }
 
-// kinds names the lists; the version is in the path.
-var kinds = map[string]string{
-	"services": "ServiceList", "endpointslices": "EndpointSliceList", "nodes": "NodeList", "pods": "PodList", "servicecidrs": "ServiceCIDRList",
-}
-
-func (a *api) list(w http.ResponseWriter, parts []string, resource string) {
-	if kinds[resource] == "" {
-		http.Error(w, "{}", http.StatusNotFound)
-		return
-	}
-	items := []object{}
-	a.mu.Lock()
-	version, first := a.version, a.first
-	a.mu.Unlock()
-	switch resource {
-	case "nodes":
-		items = append(items, nodeObject())
-	case "services":
-		for i := range a.n {
-			items = append(items, serviceObject(i))
-		}
-	case "endpointslices":
-		items = append(items, first)
-		for i := 1; i < a.n; i++ {
-			items = append(items, sliceObject(i, 1, 0))
-		}
-	}
-	group := parts[1] // /api/v1/… or /apis/group/version/…
-	if parts[0] == "apis" {
-		group = parts[1] + "/" + parts[2]
-	}
-	json.NewEncoder(w).Encode(object{"kind": kinds[resource], "apiVersion": group, "metadata": object{"resourceVersion": strconv.Itoa(version)}, "items": items})
-}
-
-// watch sends the one thing that changes.
+// watch sends what there is, if it is asked to, and the one thing that changes.
 func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
-	seen, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
-	w.WriteHeader(http.StatusOK)
+	w.Header().Set("Content-Type", media+";stream=watch")
 	flush := w.(http.Flusher).Flush
+	q := r.URL.Query()
+	seen, _ := strconv.Atoi(q.Get("resourceVersion"))
+	if q.Get("sendInitialEvents") == "true" {
+		a.mu.Lock()
+		seen = a.version
+		first := frame("ADDED", a.first)
+		a.mu.Unlock()
+		if resource == "endpointslices" {
+			w.Write(first)
+		}
+		w.Write(a.initial[resource])
+		w.Write(frame("BOOKMARK", endOf(resource, seen)))
+	}
 	flush()
 	for {
 		a.mu.Lock()
 		version, first, changed := a.version, a.first, a.changed
 		a.mu.Unlock()
 		if version > seen && resource == "endpointslices" {
-			json.NewEncoder(w).Encode(object{"type": "MODIFIED", "object": first})
+			w.Write(frame("MODIFIED", first))
 			flush()
 			seen = version
 		}
@@ -168,4 +144,139 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
 			return
 		}
 	}
+}
+
+// endOf is the object that ends the initial events of a watch.
+func endOf(resource string, version int) runtime.Object {
+	m := metav1.ObjectMeta{ResourceVersion: strconv.Itoa(version), Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}
+	switch resource {
+	case "services":
+		return &corev1.Service{ObjectMeta: m}
+	case "endpointslices":
+		return &discoveryv1.EndpointSlice{ObjectMeta: m}
+	case "nodes":
+		return &corev1.Node{ObjectMeta: m}
+	case "pods":
+		return &corev1.Pod{ObjectMeta: m}
+	}
+	return &networkingv1.ServiceCIDR{ObjectMeta: m}
+}
+
+var scheme = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme} {
+		if err := add(s); err != nil {
+			panic(err)
+		}
+	}
+	return s
+}()
+
+// encode is o in protobuf with the envelope that names its kind.
+func encode(o runtime.Object) []byte {
+	kinds, _, err := scheme.ObjectKinds(o)
+	if err != nil {
+		panic(err)
+	}
+	o.GetObjectKind().SetGroupVersionKind(kinds[0])
+	b, err := runtime.Encode(protobuf.NewSerializer(scheme, scheme), o)
+	if err != nil {
+		panic(err) // objects of our own
+	}
+	return b
+}
+
+// frame is an event of a watch, with its length before it.
+func frame(event string, o runtime.Object) []byte {
+	e := metav1.WatchEvent{Type: event, Object: runtime.RawExtension{Raw: encode(o)}}
+	b, err := e.Marshal()
+	if err != nil {
+		panic(err)
+	}
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
+}
+
+func offset(base string, by int) netip.Addr {
+	b := netip.MustParseAddr(base).As4()
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(b[:])+uint32(by))))
+}
+
+func clusterIP(i int) netip.Addr { return offset("10.96.1.0", i) }
+
+// remote says where the endpoints of Service i are: those of every other one
+// are on this node.
+func remote(i int) bool { return i%2 == 1 }
+
+func endpoint(i, k int) netip.Addr {
+	if remote(i) {
+		return offset("10.192.1.0", i*perService+k)
+	}
+	return offset("10.128.1.0", i*perService+k)
+}
+
+func meta(name string, version int) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID("00000000-0000-0000-0000-" + name), ResourceVersion: strconv.Itoa(version)}
+}
+
+func serviceName(i int) string { return fmt.Sprintf("service-%05d", i) }
+
+// nodePortOf is the port of the two Services that have one: the third, whose
+// endpoints are here, and the fourth, whose endpoints are elsewhere.
+func nodePortOf(i int) int32 {
+	if i == 2 || i == 3 {
+		return nodePorts + int32(i)
+	}
+	return 0
+}
+
+func serviceObject(i int) *corev1.Service {
+	ip, cluster, single := clusterIP(i).String(), corev1.ServiceInternalTrafficPolicyCluster, corev1.IPFamilyPolicySingleStack
+	s := &corev1.Service{ObjectMeta: meta(serviceName(i), 1), Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeClusterIP, ClusterIP: ip, ClusterIPs: []string{ip}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, IPFamilyPolicy: &single,
+		InternalTrafficPolicy: &cluster, SessionAffinity: corev1.ServiceAffinityNone, Selector: map[string]string{"app": serviceName(i)},
+		Ports: []corev1.ServicePort{
+			{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(port)},
+		},
+	}}
+	if i == 4 || i == 5 { // and these two have UDP
+		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 80, TargetPort: intstr.FromInt32(port)})
+	}
+	if np := nodePortOf(i); np != 0 {
+		s.Spec.Type, s.Spec.Ports[0].NodePort, s.Spec.ExternalTrafficPolicy = corev1.ServiceTypeNodePort, np, corev1.ServiceExternalTrafficPolicyCluster
+	}
+	return s
+}
+
+// sliceObject holds the endpoints of a Service; of the first one only the one given.
+func sliceObject(i, version, only int) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{ObjectMeta: meta(serviceName(i)+"-x7k2p", version), AddressType: discoveryv1.AddressTypeIPv4}
+	s.Labels = map[string]string{discoveryv1.LabelServiceName: serviceName(i), discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io"}
+	number, web, tcp := int32(port), "web", corev1.ProtocolTCP
+	s.Ports = []discoveryv1.EndpointPort{{Name: &web, Protocol: &tcp, Port: &number}}
+	if i == 4 || i == 5 {
+		dns, udp := "dns", corev1.ProtocolUDP
+		s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: &dns, Protocol: &udp, Port: &number})
+	}
+	yes, no, node, zone := true, false, nodeName, "zone-a"
+	if remote(i) {
+		node = "other"
+	}
+	for k := range perService {
+		if i == 0 && k != only {
+			continue
+		}
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{endpoint(i, k).String()}, NodeName: &node, Zone: &zone,
+			Conditions: discoveryv1.EndpointConditions{Ready: &yes, Serving: &yes, Terminating: &no},
+			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: fmt.Sprintf("%s-6d4cf56db6-%05d", serviceName(i), k), UID: "00000000-0000-0000-0000-000000000000"},
+		})
+	}
+	return s
+}
+
+func nodeObject() *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName, UID: nodeName, ResourceVersion: "1", Labels: map[string]string{corev1.LabelTopologyZone: "zone-a"}}}
+	n.Spec.PodCIDR, n.Spec.PodCIDRs = podCIDR, []string{podCIDR}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: nodeIP}}
+	return n
 }

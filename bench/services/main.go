@@ -1,17 +1,19 @@
-// Command services measures what a cluster of N Services costs the node's
-// proxy: Fairway's Service path (source, state, plan, apply) and kube-proxy in
-// both its modes, each beside the direct way to the endpoint.
+// Command services measures what a cluster of N Services costs a node: Fairway's
+// Service path (source, state, plan, apply) and kube-proxy in both its modes,
+// each beside the direct way to the endpoint.
 //
-// Every case is a process in a network namespace of its own that has loopback
-// only. All endpoints are addresses of that namespace, served by one process,
-// and an API of the same content (api.go) stands in for the cluster's. What
-// counts as programmed is what a connection finds, for every subject alike.
-// Needs root, nft and iptables.
+// Every case is a process in network namespaces of its own (world.go), which
+// have no way out. All endpoints are addresses in them, served by one process
+// for this node and one for all others, and an API of the same content (api.go)
+// stands in for the cluster's. What counts as programmed is what a connection
+// finds, for every subject alike. Needs root, nft and iptables.
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,7 +29,7 @@ import (
 	"github.com/fairway-net/fairway/bench/record"
 )
 
-const limit = 5 * time.Minute // for one case
+const listenAll = ":8080" // port, at all addresses
 
 // sample is one value that a case measured.
 type sample struct {
@@ -35,67 +37,166 @@ type sample struct {
 	Value        float64
 }
 
+// plan is what to measure.
+type plan struct {
+	root, into      string
+	sizes           []int
+	runs, peerRuns  int
+	without         []string
+	figures         []string
+	changes         int
+	limit, deadline time.Duration
+}
+
 func main() {
-	runs := flag.Int("runs", 3, "how often to measure each case")
-	sizes := flag.String("sizes", "10,1000,10000", "how many Services, separated by commas")
-	changes := flag.Int("changes", 100, "how many changes of an endpoint per case; a twentieth of it for kube-proxy")
-	without := flag.String("without", "", "peers to leave out, separated by commas")
-	root := flag.String("root", "..", "root of the repository")
-	as := flag.String("as", "", "run one case, or the process that it measures (this command calls itself)")
-	n := flag.Int("n", 0, "Services of that case")
-	dir := flag.String("dir", "", "directory of that case")
+	var p plan
+	var o options
+	sizes := flag.String("sizes", "10,1000,10000,40000", "how many Services, separated by commas, at least 6")
+	without := flag.String("without", "", "peers to leave out, separated by commas: kube-proxy nftables, kube-proxy iptables")
+	figures := flag.String("figures", "", "what to measure, besides the start and the memory: change, connect, keepalive, bulk, udp, nodeport; all if empty")
+	flag.IntVar(&p.runs, "runs", 3, "how often to measure each case")
+	flag.IntVar(&p.peerRuns, "peer-runs", 1, "how often to measure peers at 10,000 Services and more, where they take minutes")
+	flag.IntVar(&p.changes, "changes", 300, "how many changes of an endpoint per case; a twentieth of it for kube-proxy, at most 5")
+	flag.DurationVar(&p.limit, "limit", 3*time.Minute, "how long one case may take")
+	flag.DurationVar(&p.deadline, "deadline", 15*time.Minute, "begin no case after this time")
+	flag.StringVar(&p.into, "o", "", "put the table into this page, between the comments bench-services and /bench-services")
+	quick := flag.Bool("quick", false, "only 10 and 1,000 Services, once: under three minutes")
+	flag.StringVar(&p.root, "root", "..", "root of the repository")
+	flag.StringVar(&o.subject, "as", "", "run one case, or a process of it (this command calls itself)")
+	flag.StringVar(&o.dir, "dir", "", "directory of that case")
+	flag.IntVar(&o.n, "n", 0, "Services of that case")
+	var c client
+	figure := flag.String("figure", "", "what the client measures")
+	flag.IntVar(&c.first, "first", 0, "first Service that the client goes to")
+	flag.IntVar(&c.step, "step", 1, "which Services after that one")
+	flag.BoolVar(&c.nodePort, "node-port", false, "by the node's port")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var err error
-	switch {
-	case *as == "":
-		err = runAll(ctx, *root, *sizes, strings.Split(*without, ","), *runs, *changes)
-	case *as == "proxy":
-		err = proxy(ctx, *dir)
-	default:
-		err = oneCase(ctx, *as, *dir, *root, *n, *changes)
-	}
+	o.root, o.changes, o.figures = p.root, p.changes, list(*figures)
+	err := func() error {
+		switch o.subject {
+		case "":
+			if *quick {
+				*sizes, p.runs, p.changes = "10,1000", 1, 100
+			}
+			p.without, p.figures = list(*without), o.figures
+			for _, s := range list(*sizes) {
+				n, err := strconv.Atoi(s)
+				if err != nil || n < 6 {
+					return fmt.Errorf("read -sizes: %q is not a number of Services from 6 on", s)
+				}
+				p.sizes = append(p.sizes, n)
+			}
+			return p.run(ctx)
+		case "proxy":
+			return proxy(ctx, o.dir)
+		case "server":
+			return serve()
+		case "client":
+			c.n = o.n
+			r, err := c.measure(*figure)
+			if err != nil {
+				return err
+			}
+			return json.NewEncoder(os.Stdout).Encode(r)
+		}
+		return oneCase(ctx, o)
+	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-services:", err)
 		os.Exit(1)
 	}
 }
 
-func runAll(ctx context.Context, root, sizes string, without []string, runs, changes int) error {
-	root, err := filepath.Abs(root)
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+const fairway, nftables = "fairway", "kube-proxy nftables"
+
+var subjects = []string{fairway, nftables, "kube-proxy iptables"}
+
+// run measures all cases, subjects in turn within each run.
+func (p plan) run(ctx context.Context) error {
+	root, err := filepath.Abs(p.root)
 	if err != nil {
 		return err
 	}
+	p.root = root
+	begin, load := time.Now(), loadAverage()
 	var set record.Set
-	for size := range strings.SplitSeq(sizes, ",") {
-		n, err := strconv.Atoi(size)
-		if err != nil || n < 1 {
-			return fmt.Errorf("read -sizes: %q is not a number of Services", size)
-		}
-		for i := range runs {
-			for _, subject := range []string{"fairway", "kube-proxy nftables", "kube-proxy iptables"} {
-				if slices.Contains(without, subject) {
+	hopeless := map[string]bool{} // subjects that ran into the limit: they will at more Services as well
+	var errs []error
+	for _, n := range p.sizes {
+		of := fmt.Sprintf("%d Services × %d endpoints", n, perService)
+		for i := range p.runs {
+			nodePort := map[string][]sample{}
+			for _, subject := range subjects {
+				if slices.Contains(p.without, subject) || hopeless[subject] || subject != fairway && n >= 10000 && i >= p.peerRuns {
 					continue
 				}
-				fmt.Fprintf(os.Stderr, "%d Services, run %d of %d, %s\n", n, i+1, runs, subject)
-				samples, err := inNamespace(ctx, root, subject, n, changes)
-				if err != nil {
-					return fmt.Errorf("%s with %d Services: %w", subject, n, err)
+				if time.Since(begin) > p.deadline {
+					fmt.Fprintf(os.Stderr, "%v have passed: %s at %d Services, run %d is left out\n", p.deadline, subject, n, i+1)
+					continue
 				}
+				fmt.Fprintf(os.Stderr, "%4.0f s  %d Services, run %d of %d, %s\n", time.Since(begin).Seconds(), n, i+1, p.runs, subject)
+				samples, err := p.inNamespace(ctx, subject, n)
 				for _, s := range samples {
-					set.Add(subject, fmt.Sprintf("%d Services × %d endpoints", n, perService), s.Figure, s.Unit, s.Value)
+					set.Add(subject, of, s.Figure, s.Unit, s.Value)
+				}
+				nodePort[subject] = samples
+				switch {
+				case ctx.Err() != nil:
+					return ctx.Err()
+				case errors.Is(err, errLimit):
+					hopeless[subject] = true
+					if len(samples) == 0 {
+						set.AddOver(subject, of, "start: process to all programmed", "s", p.limit.Seconds())
+					}
+					fmt.Fprintf(os.Stderr, "        not done after %v: the rest of it is missing, and so are larger sizes\n", p.limit)
+				case err != nil:
+					errs = append(errs, fmt.Errorf("%s with %d Services: %w", subject, n, err))
+					fmt.Fprintln(os.Stderr, "       ", errs[len(errs)-1])
+				}
+			}
+			for _, ours := range nodePort[fairway] {
+				for _, theirs := range nodePort[nftables] {
+					if ours.Figure == theirs.Figure && strings.HasPrefix(ours.Figure, "NodePort") {
+						set.Add(fairway+" / "+nftables, of, ours.Figure, "ratio", ours.Value/theirs.Value)
+					}
 				}
 			}
 		}
 	}
-	set.WriteTable(os.Stdout)
-	return set.WriteJSON(filepath.Join(root, "bench", "out"), "services")
+	var table bytes.Buffer
+	set.WriteTable(&table)
+	os.Stdout.Write(table.Bytes())
+	errs = append(errs, set.WriteJSON(filepath.Join(root, "bench", "out"), "services"))
+	if p.into != "" {
+		text := fmt.Sprintf("%s, load average %s before.\n\n%s", record.Machine(), load, &table)
+		errs = append(errs, record.Splice(p.into, "bench-services", text))
+	}
+	return errors.Join(errs...)
 }
 
-// inNamespace runs one case as a process in fresh namespaces.
-func inNamespace(ctx context.Context, root, subject string, n, changes int) ([]sample, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func loadAverage() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Fields(string(b))[0]
+}
+
+var errLimit = errors.New("the case took too long")
+
+// inNamespace runs one case as a process in fresh namespaces. What it measured
+// before it failed is returned as well.
+func (p plan) inNamespace(parent context.Context, subject string, n int) ([]sample, error) {
+	ctx, cancel := context.WithTimeout(parent, p.limit)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "bench-services")
 	if err != nil {
@@ -106,18 +207,35 @@ func inNamespace(ctx context.Context, root, subject string, n, changes int) ([]s
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-as", subject, "-n", strconv.Itoa(n), "-dir", dir, "-root", root, "-changes", strconv.Itoa(changes))
+	changes := p.changes
+	if subject != fairway {
+		changes = min(changes, 100)
+	}
+	cmd := exec.CommandContext(ctx, self, "-as", subject, "-n", strconv.Itoa(n), "-dir", dir, "-root", p.root,
+		"-changes", strconv.Itoa(changes), "-figures", strings.Join(p.figures, ","))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
-	cmd.Stderr = os.Stderr
+	cmd.WaitDelay = 20 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	out, err := cmd.Output()
+	err = cmd.Run()
 	if cgroup, none := os.ReadFile(filepath.Join(dir, "cgroup")); none == nil {
 		defer os.Remove(string(cgroup)) // empty once all of the case's processes are gone
 	}
 	if err != nil {
-		return nil, err
+		if log, _ := os.ReadFile(filepath.Join(dir, "log")); len(log) > 0 && ctx.Err() == nil {
+			fmt.Fprintf(os.Stderr, "%s\n", log[max(0, len(log)-2000):])
+		}
+	}
+	if ctx.Err() != nil {
+		err = errLimit
 	}
 	var samples []sample
-	return samples, json.Unmarshal(out, &samples)
+	for d := json.NewDecoder(&out); ; {
+		var s sample
+		if d.Decode(&s) != nil {
+			return samples, err
+		}
+		samples = append(samples, s)
+	}
 }
