@@ -188,6 +188,7 @@ var dependencies = map[string]string{
 	"github.com/miekg/dns":           "odd record types, forwarding, and the oracle of the codec's fuzz test",
 	"github.com/vishvananda/netlink": "links, addresses and routes",
 	"github.com/vishvananda/netns":   "comes with netlink",
+	"go.yaml.in/yaml/v3":             "lines of manifests, for those who must mend them",
 	"golang.org/x/crypto":            "bcrypt, for passwords of auth-secret",
 	"golang.org/x/net":               "HTTP/2 and DNS messages",
 	"golang.org/x/sys":               "system calls",

@@ -49,6 +49,7 @@ func commands() []command {
 		{"node-mirror", "CLUSTER", "Serve a node the images that it has", "", runMirror},
 		{"dns query", "NAME", "Show how a pod's lookup goes, and which object each answer comes from", "Other", runDNSQuery},
 		{"dns import", "COREFILE", "Say a CoreDNS configuration in Fairway's settings, and what has no counterpart", "Other", runDNSImport},
+		{"migrate ingress-nginx", "", "Say what becomes of Ingresses that were written for ingress-nginx", "Other", runMigrate},
 		{"version", "", "Print the version", "Other", runVersion},
 	}
 }

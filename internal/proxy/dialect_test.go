@@ -476,3 +476,20 @@ func TestVariablesForTheBackend(t *testing.T) {
 		t.Errorf("return with a URL: %d %v", resp.StatusCode, resp.Header)
 	}
 }
+
+func TestCookieAttributes(t *testing.T) {
+	w := newWorld(t)
+	a := w.backend("a")
+	w.set(service("a"), slice("a", addrOf(a)), annotate(ingress("i", "h.example", "/ a"), "affinity", "cookie", "session-cookie-expires", "3600", "session-cookie-samesite", "None",
+		"session-cookie-conditional-samesite-none", "true", "session-cookie-domain", "h.example"))
+	for agent, none := range map[string]bool{
+		"": true, "Mozilla/5.0 (X11) Chrome/66.0.3359.181 Safari/537.36": false, "Mozilla/5.0 (X11) Chrome/120.0 Safari/537.36": true, "Mozilla/5.0 (X11) Chrome/50.0": true,
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 12_2 like Mac OS X) Version/12.1 Safari/604.1": false, "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_14_6) Version/12.1 Safari/605.1": false,
+	} {
+		resp, _ := w.get("https://h.example/", "User-Agent", agent)
+		c := resp.Cookies()
+		if len(c) != 1 || (c[0].SameSite == http.SameSiteNoneMode) != none || c[0].Domain != "h.example" || time.Until(c[0].Expires) < 59*time.Minute || time.Until(c[0].Expires) > time.Hour {
+			t.Errorf("%q: %v", agent, c)
+		}
+	}
+}

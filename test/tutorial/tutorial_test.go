@@ -15,14 +15,23 @@ import (
 // it, and then what a page cannot show well.
 func TestTutorial(t *testing.T) {
 	c := startCluster(t, "tutorial")
-	for _, page := range []string{"docs/tutorial.md", "docs/services.md", "docs/ingress.md", "docs/policy.md"} {
+	for _, page := range []string{"docs/tutorial.md", "docs/services.md", "docs/ingress.md", "docs/migrate.md", "docs/policy.md"} {
 		t.Run(page, func(t *testing.T) { c.page(t, page, func(Step) bool { return true }) })
 	}
+	t.Run("annotations", c.testAnnotations)
 	t.Run("spread", c.testSpread)
 	t.Run("deleted pod", c.testDeletedPod)
 	t.Run("pairs by address", c.testPairs)
 	t.Run("restart", c.testRestart) // before crash: kubelet starts these pods again without waiting
 	t.Run("crash", c.testCrash)
+}
+
+// TestAnnotations runs only testAnnotations, on a cluster that is up already.
+func TestAnnotations(t *testing.T) {
+	if os.Getenv("FAIRWAY_TEST_CLUSTER") == "" {
+		t.Skip("TestTutorial has it, but for the cluster of FAIRWAY_TEST_CLUSTER")
+	}
+	startCluster(t, "annotations").testAnnotations(t)
 }
 
 // TestReadme runs the commands of the README, beginning with `make up`, under

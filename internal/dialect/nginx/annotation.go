@@ -28,15 +28,7 @@ func Annotations() []Annotation { return table() }
 
 var table = sync.OnceValue(func() []Annotation {
 	var all []Annotation
-	for _, g := range []struct {
-		name string
-		rows []Annotation
-	}{
-		{"Redirects and rewriting", rewriteTable()}, {"Pods", proxyTable()}, {"Choice of the pod", slices.Concat(balanceTable(), affinityTable())},
-		{"Addresses", accessTable()}, {"External authentication", authTable()}, {"Passwords", basicTable()}, {"Client certificates", clientCertTable()},
-		{"CORS", corsTable()}, {"Canary", canaryTable()}, {"Limits", limitTable()}, {"Responses, errors, mirrors", responseTable()},
-		{"Snippets", snippetTable()}, {"No effect needed", silentTable()}, {"Refused", refusedTable()},
-	} {
+	for _, g := range groupTable() {
 		for _, a := range g.rows {
 			a.Group = g.name
 			all = append(all, a)
@@ -45,6 +37,30 @@ var table = sync.OnceValue(func() []Annotation {
 	slices.SortFunc(all, func(a, b Annotation) int { return cmp.Compare(a.Key, b.Key) })
 	return all
 })
+
+type group struct {
+	name string // a heading of the documentation
+	rows []Annotation
+}
+
+func groupTable() []group {
+	return []group{
+		{"Redirects and rewriting", rewriteTable()},
+		{"Pods", proxyTable()},
+		{"Choice of the pod", slices.Concat(balanceTable(), affinityTable())},
+		{"Addresses", accessTable()},
+		{"External authentication", authTable()},
+		{"Passwords", basicTable()},
+		{"Client certificates", clientCertTable()},
+		{"CORS", corsTable()},
+		{"Canary", canaryTable()},
+		{"Limits", limitTable()},
+		{"Responses, errors, mirrors", responseTable()},
+		{"Snippets", snippetTable()},
+		{"No effect needed", silentTable()},
+		{"Refused", refusedTable()},
+	}
+}
 
 // lookUp returns the row of a key, or nil.
 func lookUp(key string) *Annotation {

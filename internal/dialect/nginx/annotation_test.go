@@ -1,6 +1,7 @@
 package nginx
 
 import (
+	"bytes"
 	"net/netip"
 	"os"
 	"reflect"
@@ -269,4 +270,17 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPageIsFresh: docs/annotations-nginx.md is what the tables say.
+func TestPageIsFresh(t *testing.T) {
+	have, err := os.ReadFile("../../../docs/annotations-nginx.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	WritePage(&want)
+	if !bytes.Equal(have, want.Bytes()) {
+		t.Error("docs/annotations-nginx.md is not what the tables say: run `make generate`")
+	}
 }

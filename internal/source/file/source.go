@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -57,13 +58,8 @@ func (s *Source) Load() error {
 		return nil
 	}
 	s.files = files // an error is reported once, not every second
-	names := make([]string, 0, len(files))
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	want := map[state.Change]any{}
-	for _, name := range names {
+	for _, name := range sortedKeys(files) {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			return err
@@ -148,5 +144,7 @@ func (s *Source) list() (map[string]stamp, error) {
 	}
 	return out, nil
 }
+
+func sortedKeys(files map[string]stamp) []string { return slices.Sorted(maps.Keys(files)) }
 
 func stampOf(i fs.FileInfo) stamp { return stamp{i.ModTime(), i.Size()} }

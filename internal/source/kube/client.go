@@ -43,6 +43,20 @@ func Connect(kubeconfig, apiServer string) (*rest.Config, error) {
 	return c, nil
 }
 
+// ConnectAs returns the configuration of a person: a context of the kubeconfig, that
+// of the environment or of the home directory if none is given. "" is its current one.
+func ConnectAs(kubeconfig, kubeContext string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: kubeContext}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	c.UserAgent = "fairway/" + version.Version
+	c.QPS, c.Burst = 100, 200
+	return c, nil
+}
+
 // inCluster is rest.InClusterConfig, but does without the Service's environment
 // variables where apiServer is known.
 func inCluster(apiServer string) (*rest.Config, error) {

@@ -1,0 +1,84 @@
+package nginx
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/fairway-net/fairway/internal/dialect"
+)
+
+// WritePage writes the documentation of all annotations and options.
+func WritePage(w io.Writer) {
+	fmt.Fprint(w, `# Annotations of ingress-nginx
+
+<!-- Made by "make generate" from internal/dialect/nginx. Do not edit. -->
+
+Fairway reads the annotations of ingress-nginx v1.15, with the prefix
+`+"`"+Prefix+"`"+`, on Ingresses of all its classes. Where the table says nothing
+else, an annotation does what it does there: the same statuses, headers, defaults
+and precedence. What cannot be followed is told by an Event that names the
+annotation, and the rest of the Ingress works; where it was to keep somebody out,
+requests get 503 until it is mended. `+"`fairway migrate ingress-nginx`"+` says all this
+of your Ingresses before you move ([how](migrate.md)).
+
+* **Scope** is location for the paths of the Ingress itself, host where the
+  annotation also reaches the paths that other Ingresses have on the same host.
+* **Risk** is what somebody could do who may write the annotation and is not
+  trusted. The option `+"`annotations-risk-level`"+` sets what is accepted.
+* **Effect** is empty for "as in ingress-nginx". Partly: the text says what differs.
+  Silent: accepted, because what it tunes needs no tuning here.
+* Values may hold variables where the text says so or shows one. They are a closed
+  set, and a value is never read as configuration: $scheme, $host, $http_host,
+  $request_uri, $escaped_request_uri, $uri, $args, $is_args, $request_method,
+  $remote_addr, $request_id, $server_port, $namespace, $ingress_name, $service_name,
+  $service_port, $ssl_client_s_dn, $ssl_client_verify, $http_NAME, $cookie_NAME, $arg_NAME.
+* Regular expressions are RE2, which takes time in proportion to the text.
+  Lookaround and backreferences are refused.
+`)
+	for _, group := range groups() {
+		fmt.Fprintf(w, "\n## %s\n\n| annotation | default | scope | risk | effect | what it does |\n|---|---|---|---|---|---|\n", group)
+		for _, a := range table() {
+			if a.Group == group {
+				fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s | %s |\n", a.Key, quoted(a.Default), a.Scope, a.Risk, a.Effect, cell(a.Text))
+			}
+		}
+	}
+	fmt.Fprint(w, `
+## Options
+
+The options of ingress-nginx's ConfigMap hold for all Ingresses. Fairway reads them
+from ConfigMaps called `+"`ingress-nginx-controller`"+`: that of the namespace
+`+"`ingress-nginx`"+`, and that of its own namespace, which wins and which the chart makes
+of the value `+"`gateway.options`"+`. A change is in effect at once.
+
+| option | default | what it does |
+|---|---|---|
+`)
+	var silent []string
+	for _, o := range optionTable() {
+		if o.Effect == dialect.Silent {
+			silent = append(silent, "`"+o.Key+"`")
+			continue
+		}
+		fmt.Fprintf(w, "| `%s` | %s | %s |\n", o.Key, quoted(o.Default), cell(o.Text))
+	}
+	fmt.Fprintf(w, "\nAccepted without effect, because they tune machinery that works otherwise here:\n%s.\n\nAll others are told by an Event on the ConfigMap.\n", strings.Join(silent, ", "))
+}
+
+func quoted(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
+}
+
+func cell(s string) string { return strings.ReplaceAll(s, "|", "\\|") }
+
+// groups are the headings in the order of the page.
+func groups() (out []string) {
+	for _, g := range groupTable() {
+		out = append(out, g.name)
+	}
+	return out
+}

@@ -1,0 +1,157 @@
+package file
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/state"
+)
+
+// Object is what a manifest says of one object, and where.
+type Object struct {
+	Value any // of the model
+	File  string
+	node  *yaml.Node
+}
+
+// Line is where the field at path is written, or the nearest thing around it that
+// is: "spec.rules[0].http", "metadata.annotations[a.b/c]". Lines count from 1.
+func (o *Object) Line(path string) int {
+	node, line := o.node, o.node.Line
+	for path != "" {
+		var name string
+		var index bool
+		name, index, path = step(path)
+		next := child(node, name, index)
+		if next == nil {
+			break
+		}
+		node, line = next.value, next.line
+	}
+	return line
+}
+
+// step cuts the first element off a path.
+func step(path string) (name string, index bool, rest string) {
+	if path[0] == '[' {
+		for i := range path {
+			if path[i] == ']' {
+				return path[1:i], true, trimDot(path[i+1:])
+			}
+		}
+		return path[1:], true, ""
+	}
+	for i := range path {
+		if path[i] == '.' || path[i] == '[' {
+			return path[:i], false, trimDot(path[i:])
+		}
+	}
+	return path, false, ""
+}
+
+func trimDot(s string) string {
+	if s != "" && s[0] == '.' {
+		return s[1:]
+	}
+	return s
+}
+
+type found struct {
+	value *yaml.Node
+	line  int
+}
+
+func child(n *yaml.Node, name string, index bool) *found {
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == name {
+				return &found{n.Content[i+1], n.Content[i].Line}
+			}
+		}
+	case yaml.SequenceNode:
+		var i int
+		if _, err := fmt.Sscan(name, &i); err == nil && index && i < len(n.Content) {
+			return &found{n.Content[i], n.Content[i].Line}
+		}
+	}
+	return nil
+}
+
+// Objects reads all objects of the files and directories at paths that Fairway has a
+// use for. What is wrong with one file does not hide the others: errs has an error
+// for each document that cannot be read.
+func Objects(paths []string) (objects []Object, errs []error) {
+	files, err := (&Source{o: Options{Paths: paths}}).list()
+	if err != nil {
+		return nil, []error{err}
+	}
+	for _, name := range sortedKeys(files) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		more, err := documents(name, b)
+		objects = append(objects, more...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return objects, errs
+}
+
+func documents(name string, b []byte) (out []Object, err error) {
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	for {
+		var doc yaml.Node
+		if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+			return out, nil
+		} else if err != nil {
+			return out, err
+		}
+		if len(doc.Content) == 0 {
+			continue
+		}
+		for _, node := range items(doc.Content[0]) {
+			text, err := yaml.Marshal(node)
+			if err != nil {
+				return out, err
+			}
+			values, err := decodeDocument(nil, text)
+			if err != nil {
+				return out, fmt.Errorf("line %d: %w", node.Line, err)
+			}
+			for _, v := range values {
+				out = append(out, Object{Value: v, File: name, node: node})
+			}
+		}
+	}
+}
+
+// items are the objects of a list, or the object.
+func items(n *yaml.Node) []*yaml.Node {
+	if list := child(n, "items", false); list != nil && list.value.Kind == yaml.SequenceNode {
+		return list.value.Content
+	}
+	return []*yaml.Node{n}
+}
+
+// Fill puts objects into a store, where all kinds are synced then. Of two with
+// one name the later counts.
+func Fill(store *state.Store, objects []Object) {
+	store.Update(func(tx *state.Tx) {
+		for _, o := range objects {
+			tx.Set(o.Value)
+		}
+		for k := range model.NumKinds {
+			tx.SetSynced(model.Kind(k))
+		}
+	})
+}
