@@ -110,6 +110,8 @@ conformance: $(BIN)/conformance/coredns $(BIN)/conformance/images.tar ## Run ups
 	cd conformance && $(SUDO) ../$(BIN)/conformance/run $(ARGS)
 
 conformance-quick: $(BIN)/conformance/images.tar ## Run the part of it for which CI has time
+	cd conformance/own && $(GO) test ./...
+	cd conformance && $(GO) test ./run
 	cd conformance && $(SUDO) ../$(BIN)/conformance/run -quick $(ARGS)
 
 clean: ## Remove bin/

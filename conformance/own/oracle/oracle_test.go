@@ -2,9 +2,8 @@ package oracle
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
-	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -27,9 +26,7 @@ import (
 
 // TestMain keeps kube-proxy from telling what it ignores.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	os.Exit(m.Run())
 }
 
