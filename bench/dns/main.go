@@ -1,6 +1,7 @@
 // Command dns measures what one query costs `fairway dns` and its peers: Knot
 // and NSD with the same names in a zone file, Unbound for forwarded names in
-// the cache, and CoreDNS for both.
+// the cache, and CoreDNS for both; and what following a large cluster costs
+// Fairway and CoreDNS's kubernetes plugin, on an API of the same content.
 //
 // Server and client run on one processor each, on loopback only. The client is
 // dnsperf; the cost is the server's CPU time, of user and kernel, per query.
@@ -25,21 +26,23 @@ import (
 
 func main() {
 	runs := flag.Int("runs", 5, "how often to measure each server")
-	length := flag.Duration("time", 5*time.Second, "length of a measurement")
+	length := flag.Duration("time", 3*time.Second, "length of a measurement")
 	names := flag.Int("names", 5000, "how many Services")
+	services := flag.Int("cluster", 10_000, "how many Services, half of them headless, to follow on an API server; 0: none")
+	changes := flag.Int("changes", 200, "how many changes of one of them to time")
 	without := flag.String("without", "", "peers to leave out, separated by commas")
 	also := flag.String("also", "", "another build of fairway to measure beside this one")
 	root := flag.String("root", "..", "root of the repository")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *root, strings.Split(*without, ","), *also, *names, *runs, *length); err != nil {
+	if err := run(ctx, *root, strings.Split(*without, ","), *also, *names, *runs, *services, *changes, *length); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-dns:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root string, without []string, also string, names, runs int, length time.Duration) error {
+func run(ctx context.Context, root string, without []string, also string, names, runs, services, changes int, length time.Duration) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -62,7 +65,7 @@ func run(ctx context.Context, root string, without []string, also string, names,
 		return err
 	}
 	servers, err := startAll(ctx, tools, without, dir)
-	defer stopAll(servers)
+	defer func() { stopAll(servers) }()
 	if err != nil {
 		return err
 	}
@@ -73,9 +76,22 @@ func run(ctx context.Context, root string, without []string, also string, names,
 			return err
 		}
 	}
+	stopAll(servers)
+	servers = nil
+	for i := range min(runs, 3) {
+		if services > 0 {
+			fmt.Fprintf(os.Stderr, "cluster: run %d of %d\n", i+1, min(runs, 3))
+			if err := measureCluster(ctx, tools, without, dir, services, changes, &set); err != nil {
+				return fmt.Errorf("cluster: %w", err)
+			}
+		}
+	}
 	set.WriteTable(os.Stdout)
 	return set.WriteJSON(filepath.Join(root, "bench", "out"), "dns")
 }
+
+// half is half of the rate at which the server was saturated just before.
+const half = -1
 
 // The cases. Rates are in queries per second; 0 is as fast as the server goes.
 var cases = []struct {
@@ -86,23 +102,32 @@ var cases = []struct {
 }{
 	{"cluster names, 80 % hits, saturated", "cluster.queries", true, 0},
 	{"cluster names, 80 % hits, 20,000/s", "cluster.queries", true, 20_000},
+	{"cluster names, 80 % hits, half load", "cluster.queries", true, half},
 	{"forwarded names in the cache, saturated", "outside.queries", false, 0},
 }
 
 // measureAll asks all servers for each case in turn, so that whatever disturbs
 // the machine disturbs all of them.
 func measureAll(ctx context.Context, t tools, dir string, servers []*server, length time.Duration, set *record.Set) error {
+	saturated := map[*server]float64{}
 	for _, c := range cases {
 		for _, s := range servers {
 			if (c.cluster && !s.zone) || (!c.cluster && !s.forwards) {
 				continue
 			}
-			m, err := measure(ctx, t, s, filepath.Join(dir, c.queries), c.rate, length)
+			rate := c.rate
+			if rate == half {
+				rate = int(saturated[s] / 2)
+			}
+			m, err := measure(ctx, t, s, filepath.Join(dir, c.queries), rate, length)
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", c.name, s.name, err)
 			}
 			set.Add(s.name, c.name, "CPU per query", "µs", m.cpu)
 			if c.rate == 0 {
+				if c.cluster {
+					saturated[s] = m.rate
+				}
 				set.Add(s.name, c.name, "throughput", "queries/s", m.rate)
 			} else {
 				set.Add(s.name, c.name, "p99 latency", "µs", m.p99)

@@ -27,20 +27,6 @@ type server struct {
 // startAll starts every server on the first processor and a port of its own.
 // What has been started is returned even after an error.
 func startAll(ctx context.Context, t tools, without []string, dir string) (all []*server, err error) {
-	start := func(s *server, program string, args ...string) error {
-		s.cmd = exec.CommandContext(ctx, "taskset", append([]string{"-c", "0", program}, args...)...)
-		s.cmd.Dir, s.cmd.Env = dir, t.env
-		s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-		if s.log, err = os.Create(filepath.Join(dir, s.name+".log")); err != nil {
-			return err
-		}
-		s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-		if err := s.cmd.Start(); err != nil {
-			return err
-		}
-		all = append(all, s)
-		return s.answers(ctx)
-	}
 	ports, err := peer.FreePorts(6)
 	if err != nil {
 		return nil, err
@@ -50,7 +36,7 @@ func startAll(ctx context.Context, t tools, without []string, dir string) (all [
 		return nil, err
 	}
 	// Knot is the upstream of those that forward, and so comes first.
-	for _, s := range []struct {
+	for _, s := range []*struct {
 		server server
 		args   []string
 	}{
@@ -64,11 +50,27 @@ func startAll(ctx context.Context, t tools, without []string, dir string) (all [
 		if slices.Contains(without, s.server.name) || s.args[0] == "" {
 			continue
 		}
-		if err := start(&s.server, s.args[0], s.args[1:]...); err != nil {
+		if err := s.server.start(ctx, t, dir, s.args); err != nil {
+			return all, fmt.Errorf("start %s: %w", s.server.name, err)
+		}
+		all = append(all, &s.server)
+		if err := s.server.answers(ctx); err != nil {
 			return all, fmt.Errorf("start %s: %w", s.server.name, err)
 		}
 	}
 	return all, nil
+}
+
+// start runs args on the first processor.
+func (s *server) start(ctx context.Context, t tools, dir string, args []string) (err error) {
+	s.cmd = exec.CommandContext(ctx, "taskset", append([]string{"-c", "0"}, args...)...)
+	s.cmd.Dir, s.cmd.Env = dir, t.env
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if s.log, err = os.Create(filepath.Join(dir, s.name+".log")); err != nil {
+		return err
+	}
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	return s.cmd.Start()
 }
 
 func fairway(program, listen, upstream string) []string {
