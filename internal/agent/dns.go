@@ -156,7 +156,7 @@ func startZoneSource(ctx context.Context, o DNSOptions, store *state.Store) erro
 	go func() {
 		// It ends with ctx, or at once because of options that cannot work.
 		if err := kube.Run(ctx, kube.Options{
-			Rest: o.Rest, Kinds: zone.Kinds(), Log: o.Log,
+			Rest: o.Rest, Kinds: zone.Kinds(), Log: o.Log, Trim: zone.Trim,
 			Labels: map[model.Kind][]string{model.KindEndpointSlice: kube.NamedSlices()},
 		}, store); err != nil {
 			o.Log.Error("watch ended", "err", err)

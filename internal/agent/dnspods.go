@@ -56,7 +56,7 @@ func (f *podFeed) follow(ctx context.Context, scope podScope) {
 	store, done := f.store, make(chan struct{})
 	if f.rest != nil {
 		store = state.New()
-		o := kube.Options{Rest: f.rest, Kinds: []model.Kind{model.KindPod}, Log: f.log}
+		o := kube.Options{Rest: f.rest, Kinds: []model.Kind{model.KindPod}, Trim: zone.Trim, Log: f.log}
 		if scope == nodePods {
 			o.Fields = map[model.Kind]string{model.KindPod: "spec.nodeName=" + f.node}
 		}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
@@ -12,6 +13,29 @@ import (
 // Kinds are the kinds that the zone is planned from.
 func Kinds() []model.Kind {
 	return []model.Kind{model.KindService, model.KindEndpointSlice, model.KindNamespace}
+}
+
+// Trim empties what names are not made of: at 50,000 endpoints that is half of
+// what they take.
+func Trim(v any) {
+	switch v := v.(type) {
+	case *model.Service:
+		*v = model.Service{Name: v.Name, Type: v.Type, Headless: v.Headless, ClusterIPs: v.ClusterIPs, ExternalName: v.ExternalName, Ports: v.Ports}
+		for i := range v.Ports {
+			p := &v.Ports[i]
+			*p = model.ServicePort{Name: p.Name, Protocol: p.Protocol, Port: p.Port}
+		}
+	case *model.EndpointSlice:
+		v.Triggered = time.Time{}
+		for i := range v.Endpoints {
+			e := &v.Endpoints[i]
+			*e = model.Endpoint{Addr: e.Addr, Ready: e.Ready, Hostname: e.Hostname}
+		}
+	case *model.Pod:
+		*v = model.Pod{Name: v.Name, Node: v.Node, IPs: v.IPs, HostNetwork: v.HostNetwork, Done: v.Done, Deleting: v.Deleting, Search: v.Search}
+	case *model.Namespace:
+		*v = model.Namespace{Name: v.Name}
+	}
 }
 
 // Keys returns the Services and the namespaces that changes may affect. The

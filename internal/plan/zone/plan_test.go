@@ -2,6 +2,7 @@ package zone
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -89,6 +90,12 @@ func TestPlan(t *testing.T) {
 		{"ExternalName that is an address", []any{&model.Service{Name: svc, Type: model.ExternalName, ExternalName: "192.0.2.1"}}, ""},
 	} {
 		r := plan(c.objects...)
+		for _, o := range c.objects {
+			Trim(o)
+		}
+		if trimmed := plan(c.objects...); !reflect.DeepEqual(r, trimmed) {
+			t.Errorf("%s: other records after Trim: %v", c.what, trimmed)
+		}
 		var got, want []string
 		for _, rr := range r.List(Params{Zone: "z", TTL: 5}) {
 			got = append(got, rr.String())

@@ -109,6 +109,7 @@ func convertSlice(o *discoveryv1.EndpointSlice) *model.EndpointSlice {
 	// The API does not check annotations; what is no time says nothing.
 	s.Triggered, _ = time.Parse(time.RFC3339Nano, o.Annotations[corev1.EndpointsLastChangeTriggerTime])
 	_, s.Headless = o.Labels[corev1.IsHeadlessService]
+	s.Ports = make([]model.EndpointPort, 0, len(o.Ports))
 	for i := range o.Ports {
 		p := &o.Ports[i]
 		s.Ports = append(s.Ports, model.EndpointPort{

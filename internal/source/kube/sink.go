@@ -42,6 +42,7 @@ type sink struct {
 	keys    map[model.Name]string
 	strings interner
 	synced  bool
+	trim    func(any) // of Options; nil: nothing is left out
 }
 
 var (
@@ -92,6 +93,9 @@ func (s *sink) Transformer() cache.TransformFunc {
 // have in common, among each other and in themselves, made one.
 func (s *sink) convert(name model.Name, obj any) (model.Name, string, any) {
 	key, v := Convert(obj)
+	if v != nil && s.trim != nil {
+		s.trim(v)
+	}
 	s.strings.object(v)
 	switch v := v.(type) {
 	case *model.Service:

@@ -36,7 +36,10 @@ type Options struct {
 	Labels map[model.Kind][]string
 	// Namespace narrows the watch of a namespaced kind to one namespace.
 	Namespace map[model.Kind]string
-	Log       *slog.Logger
+	// Trim empties fields of a new value that no reader of the store needs, for
+	// the sake of memory, and so that a change of them is no change. nil: none.
+	Trim func(v any)
+	Log  *slog.Logger
 }
 
 // resource is how a kind is spelled on the API server.
@@ -110,7 +113,9 @@ func Run(ctx context.Context, o Options, store *state.Store) error {
 			lw := cache.NewFilteredListWatchFromClient(rc, res.plural, o.Namespace[kind], func(list *metav1.ListOptions) {
 				list.FieldSelector, list.LabelSelector = selector.String(), sel
 			})
-			r := cache.NewReflectorWithOptions(lw, res.example, newSink(t, o.Log), cache.ReflectorOptions{Name: "fairway/" + res.plural})
+			sink := newSink(t, o.Log)
+			sink.trim = o.Trim
+			r := cache.NewReflectorWithOptions(lw, res.example, sink, cache.ReflectorOptions{Name: "fairway/" + res.plural})
 			wg.Go(func() {
 				if awaitServed(ctx, kind, rc, res.plural, store, o.Log) {
 					r.RunWithContext(ctx)
