@@ -49,6 +49,11 @@ func TestReadme(t *testing.T) {
 	})
 }
 
+// TestDNSPage runs the page about DNS, which needs no cluster.
+func TestDNSPage(t *testing.T) {
+	newCluster(t, "dns").page(t, "docs/dns.md", func(Step) bool { return true })
+}
+
 // TestInstall installs Fairway by hand into a cluster that has no network yet.
 func TestInstall(t *testing.T) {
 	if os.Getenv("FAIRWAY_TEST_CLUSTER") != "" {
