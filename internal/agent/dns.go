@@ -48,6 +48,10 @@ type DNSOptions struct {
 // dnsGrace is how long clients that wait for upstream may still get their answer.
 const dnsGrace = 2 * time.Second
 
+// firstSync is how long questions wait for the zone, less than clients wait for
+// answers; after it names of the zone are SERVFAIL until it is there.
+const firstSync = 3 * time.Second
+
 // RunDNS serves the cluster's zone from a watch of its own and forwards the
 // rest. When ctx ends it says so on /readyz, answers on for LameDuck, and returns.
 func RunDNS(ctx context.Context, o DNSOptions) error {
@@ -139,8 +143,24 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 	if o.Settings != "" || o.KubeDNS != "" {
 		go fwd.follow(life, files, o.Config.ClusterDomain, text, o.TTL, apply)
 	}
+	hold(life, x)
 	o.Log.Info("serving", "listen", server.Addrs(), "zone", o.Config.ClusterDomain)
 	return server.Serve(life, dnsGrace)
+}
+
+// hold returns when x is synced, or after firstSync. What is asked meanwhile
+// waits in the sockets: after a crash clients come before the zone is there,
+// and an answer that is late by a moment is better for them than SERVFAIL.
+func hold(ctx context.Context, x *index.Index) {
+	ctx, cancel := context.WithTimeout(ctx, firstSync)
+	defer cancel()
+	for tick := time.NewTicker(5 * time.Millisecond); !x.Synced(); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // startZoneSource lets the API server, or files, write to store.

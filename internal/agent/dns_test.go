@@ -8,14 +8,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+	"k8s.io/client-go/rest"
 
 	"github.com/fairway-net/fairway/internal/config"
 	"github.com/fairway-net/fairway/internal/dns/forward"
@@ -322,4 +325,61 @@ func answering(t *testing.T) netip.AddrPort {
 	<-started
 	t.Cleanup(func() { s.Shutdown() })
 	return l.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// TestDNSHoldsQuestions: what is asked before the zone is there waits for it, but
+// not for ever.
+func TestDNSHoldsQuestions(t *testing.T) {
+	for _, c := range []struct {
+		api  time.Duration // until it answers
+		want string
+	}{{300 * time.Millisecond, "NOERROR"}, {time.Minute, "SERVFAIL"}} {
+		ready := time.Now().Add(c.api)
+		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(time.Until(ready)):
+			}
+			if r.URL.Query().Get("watch") != "" {
+				if r.URL.Query().Get("sendInitialEvents") != "" {
+					http.Error(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422}`, http.StatusUnprocessableEntity)
+					return
+				}
+				<-r.Context().Done()
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			list := map[string]string{"services": "ServiceList", "namespaces": "NamespaceList", "endpointslices": "EndpointSliceList"}[path.Base(r.URL.Path)]
+			version := strings.Trim(strings.TrimPrefix(path.Dir(r.URL.Path), "/api"), "s/") // v1, discovery.k8s.io/v1
+			fmt.Fprintf(w, `{"kind":%q,"apiVersion":%q,"metadata":{"resourceVersion":"1"},"items":[]}`, list, version)
+		}))
+		listen := freePort(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- RunDNS(ctx, DNSOptions{
+				Config: config.Config{ClusterDomain: "cluster.local"}, Rest: &rest.Config{Host: api.URL}, TTL: 5,
+				Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}, Log: slog.New(slog.DiscardHandler),
+			})
+		}()
+		eventually(t, "listening", func() bool { // its socket is there before its answers are
+			c, err := net.Dial("tcp", listen)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		})
+		client := dns.Client{Timeout: 10 * time.Second}
+		r, _, err := client.Exchange(new(dns.Msg).SetQuestion("svc.cluster.local.", dns.TypeA), listen)
+		if err != nil || dns.RcodeToString[r.Rcode] != c.want {
+			t.Errorf("API server after %v: %v %v, want %s", c.api, r, err, c.want)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		api.CloseClientConnections()
+		api.Close()
+	}
 }
