@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/agent"
@@ -30,6 +30,11 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 		return nil
 	})
 	accessLog := fs.Bool("access-log", false, "write one line of JSON per request to standard output")
+	logText := fs.Bool("access-log-text", false, "write name=value instead of JSON")
+	logFields := fs.String("access-log-fields", "", "write only these `FIELDS`, separated by commas")
+	logSample := fs.Float64("access-log-sample", 1, "write this `SHARE` of the requests that went well")
+	otlp := fs.String("otlp", "", "send traces to the OpenTelemetry collector at `URL`, such as http://collector:4318")
+	otlpSample := fs.Float64("otlp-sample", 1, "begin traces for this `SHARE` of the requests that have none")
 	lameDuck := fs.Duration("lame-duck", 5*time.Second, "go on accepting for this `TIME` after being told to end")
 	drain := fs.Duration("drain", 20*time.Second, "wait this `TIME` for requests under way after that")
 	more, err := cli.Parse(env, fs, args, 0, -1)
@@ -46,6 +51,9 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	log := cli.Logger(env)
 	o := proxy.Options{Listen: map[string]string{"http": *http, "https": *https}, LameDuck: *lameDuck, Drain: *drain, Log: log}
 	o.HTTP3, o.ProxyProtocol = *http3, *preamble
+	if *otlp != "" {
+		o.Tracing = &proxy.Tracing{Endpoint: *otlp, Sample: *otlpSample}
+	}
 	if *tickets != "" {
 		if o.TicketSeed, err = os.ReadFile(*tickets); err != nil {
 			return cli.Hint(fmt.Errorf("read --tls-ticket-seed: %w", err), "mount a Secret with 32 random octets")
@@ -55,7 +63,10 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 		}
 	}
 	if *accessLog {
-		o.AccessLog = slog.New(slog.NewJSONHandler(env.Stdout, nil))
+		o.AccessLog = &proxy.AccessLog{To: env.Stdout, Text: *logText, Sample: *logSample}
+		if *logFields != "" {
+			o.AccessLog.Fields = strings.Split(*logFields, ",")
+		}
 	}
 	g := agent.GatewayOptions{Namespace: env.Getenv("POD_NAMESPACE"), Proxy: o, Health: *health, Log: log, Manifests: append(manifests, more...)}
 	if len(g.Manifests) > 0 {

@@ -181,8 +181,8 @@ func (f *front) refuse(err error) {
 	x.id = requestID("")
 	x.fail(refusal.Status, refusal.Text)
 	f.server.metrics.done(x)
-	if f.server.opts.AccessLog != nil {
-		x.log(f.server.opts.AccessLog)
+	if f.server.log != nil {
+		f.server.log.add(x)
 	}
 	f.finish()
 }

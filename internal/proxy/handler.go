@@ -47,6 +47,8 @@ type exchange struct {
 	// What is known of the client's certificate.
 	subject, issuer, verify string
 
+	span *span // of our part of a trace; nil: not traced
+
 	endpoint   *endpoint // the last one tried; nil if none was
 	tries      int
 	keepCookie bool  // the endpoint of the client's affinity cookie is only failing, so that it stays the client's
@@ -66,8 +68,11 @@ func (x *exchange) run(listener string) {
 	defer func() { // also when a broken response ends in a panic
 		s.active.Add(-1)
 		s.metrics.done(x)
-		if s.opts.AccessLog != nil && (x.rule == nil || !x.rule.Unlogged) {
-			x.log(s.opts.AccessLog)
+		if s.log != nil && (x.rule == nil || !x.rule.Unlogged) {
+			s.log.add(x)
+		}
+		if s.tracer != nil {
+			s.tracer.end(x)
 		}
 	}()
 	live := s.live.Load()
@@ -78,6 +83,10 @@ func (x *exchange) run(listener string) {
 	if x.listener == nil {
 		x.fail(http.StatusServiceUnavailable, "the gateway is starting and does not know its routes yet")
 		return
+	}
+	if s.tracer != nil {
+		s.tracer.beginSpan(x)
+		x.send = append(x.send, route.Header{Name: "Traceparent", Value: x.span.header()})
 	}
 	x.id = requestID(x.fields.Get("X-Request-Id"))
 	x.route(live)

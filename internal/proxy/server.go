@@ -35,8 +35,10 @@ type Options struct {
 	LameDuck time.Duration
 	// Drain bounds the wait for exchanges that are under way after that.
 	Drain time.Duration
-	// AccessLog gets one record per request. Nil: none.
-	AccessLog *slog.Logger
+	// AccessLog is nil for none.
+	AccessLog *AccessLog
+	// Tracing is nil for none.
+	Tracing *Tracing
 	// Log is for what the operator should know. Never nil.
 	Log *slog.Logger
 }
@@ -61,7 +63,9 @@ type Server struct {
 	endpoints map[endpointKey]*endpoint
 	listeners map[string]net.Listener
 	layer4    map[layer4Key]*layer4
-	third     *third // nil: no HTTP/3
+	log       *ring   // of the access log; nil: none
+	tracer    *tracer // nil: none
+	third     *third  // nil: no HTTP/3
 	advert    atomic.Pointer[advert]
 
 	streams   map[string]*h2.Options // listener -> of connections that speak HTTP/2
@@ -88,6 +92,15 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{}, layer4: map[layer4Key]*layer4{},
 		streams: map[string]*h2.Options{}, upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
+	if o.AccessLog != nil {
+		if err := o.AccessLog.Check(); err != nil {
+			return nil, err
+		}
+		s.log = newRing(o.AccessLog)
+	}
+	if o.Tracing != nil {
+		s.tracer = newTracer(*o.Tracing)
+	}
 	s.live.Store(&live{})
 	return s, nil
 }
@@ -182,8 +195,16 @@ func (s *Server) Run(ctx context.Context) error {
 		}()
 	}
 	sweeping, stop := context.WithCancel(context.Background())
-	defer stop()
 	go s.sweep(sweeping)
+	var records sync.WaitGroup // which are written to the last one
+	defer records.Wait()
+	defer stop()
+	if s.log != nil {
+		records.Go(func() { s.log.write(sweeping.Done()) })
+	}
+	if s.tracer != nil {
+		records.Go(func() { s.tracer.run(sweeping) })
+	}
 	go s.rotateTickets(sweeping, configs)
 	select {
 	case err := <-failed:
