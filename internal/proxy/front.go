@@ -155,10 +155,11 @@ func (f *front) wait(first bool) bool {
 	if first {
 		limit = headerTimeout
 	}
-	f.idle.Store(true)
+	f.idle.Store(!first) // whoever has just come has a moment for the first request, whatever happens
 	defer f.idle.Store(false)
 	f.conn.Wake(&f.server.buffers)
 	err := f.conn.Fill(idleTick, maxHeader)
+	f.idle.Store(true)
 	if h1.IsTimeout(err) && !f.server.ended.Load() {
 		err = f.conn.Await(&f.server.buffers, limit-idleTick)
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -72,7 +73,7 @@ func (l *layer4) open() error {
 		go d.serve()
 		return nil
 	}
-	listener, err := net.Listen("tcp", addr)
+	listener, err := shared.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return err
 	}

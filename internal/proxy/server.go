@@ -142,7 +142,7 @@ func (s *Server) Open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, addr := range s.opts.Listen {
-		l, err := net.Listen("tcp", addr)
+		l, err := shared.Listen(context.Background(), "tcp", addr)
 		if err != nil {
 			return fmt.Errorf("listen for %s: %w", name, err)
 		}
@@ -220,7 +220,8 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) end() {
 	s.draining.Store(true) // from here on responses ask clients to close
 	s.opts.Log.Info("draining", "lame_duck", s.opts.LameDuck, "drain", s.opts.Drain, "active", s.active.Load())
-	time.Sleep(s.opts.LameDuck)
+	s.divert()
+	time.Sleep(max(s.opts.LameDuck, handshakes))
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Drain)
 	defer cancel()
 	s.ended.Store(true)
