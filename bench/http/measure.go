@@ -166,8 +166,9 @@ func (b *bench) latencies(ctx context.Context, rate float64) error {
 		}
 		log := filepath.Join(s.cmd.Dir, "latency.log")
 		_ = os.Remove(log)
-		text, err := b.client(ctx, s, b.tools.h2load, "--h1", "-t1", fmt.Sprint("-c", conns), fmt.Sprint("--rps=", math.Round(rate/conns)),
-			fmt.Sprintf("-D%d", max(1, int(b.length.Seconds()))), "--log-file="+log, "-H", "Host: h0.example", "http://"+s.at[plain]+"/small")
+		each := max(1, math.Round(rate/conns)) // per connection and second; in its timed mode h2load does not always end
+		text, err := b.client(ctx, s, b.tools.h2load, "--h1", "-t1", fmt.Sprint("-c", conns), fmt.Sprint("--rps=", each),
+			fmt.Sprint("-n", conns*each*max(1, math.Round(b.length.Seconds()))), "--log-file="+log, "-H", "Host: h0.example", "http://"+s.at[plain]+"/small")
 		if err != nil {
 			return err
 		}
