@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -136,6 +137,7 @@ func RunNode(ctx context.Context, o NodeOptions) error {
 		if err := gates.await(ctx, "services", "policies", "routes"); err != nil {
 			return err
 		}
+		debug.FreeOSMemory() // the programs' types and the first lists took several times what is left of them
 		if err := o.Plugin.Install(); err != nil {
 			return err
 		}

@@ -91,10 +91,11 @@ func packet(src, dst netip.AddrPort, flags byte) []byte {
 }
 
 // BenchmarkApply is the cost of a whole cluster at once, and of one endpoint
-// that comes or goes in it: plans for 10,000 Services of 5 endpoints.
+// that comes or goes in it, which must not depend on the size of the cluster:
+// plans for Services of 5 endpoints.
 func BenchmarkApply(b *testing.B) {
 	testkit.NeedRoot(b)
-	const services, endpoints = 10000, 5
+	const endpoints = 5
 	plan := func(i, change int) service.Plan {
 		p := service.Port{Family: model.IPv4, Protocol: model.TCP}
 		for e := range endpoints {
@@ -109,7 +110,7 @@ func BenchmarkApply(b *testing.B) {
 		p.Frontends = []service.Frontend{{Addr: netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}), Port: 80}}
 		return service.Plan{Key: service.Key{Kind: model.KindService, Name: model.Name{Namespace: "bench", Name: fmt.Sprint(i)}}, Ports: []service.Port{p}}
 	}
-	plans := make([]service.Plan, services)
+	plans := make([]service.Plan, 40000)
 	for i := range plans {
 		plans[i] = plan(i, 0)
 	}
@@ -120,12 +121,12 @@ func BenchmarkApply(b *testing.B) {
 		}
 		return dp
 	}
-	b.Run("all", func(b *testing.B) {
+	b.Run("all of 10000", func(b *testing.B) {
 		for range b.N {
 			b.StopTimer()
 			dp := open()
 			b.StartTimer()
-			if err := dp.ApplyServices(b.Context(), plans); err != nil {
+			if err := dp.ApplyServices(b.Context(), plans[:10000]); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
@@ -133,19 +134,26 @@ func BenchmarkApply(b *testing.B) {
 			b.StartTimer()
 		}
 	})
-	b.Run("one", func(b *testing.B) {
-		dp := open()
-		defer dp.Close()
-		if err := dp.ApplyServices(b.Context(), plans); err != nil {
-			b.Fatal(err)
-		}
-		b.ResetTimer()
-		for i := range b.N {
-			if err := dp.ApplyServices(b.Context(), []service.Plan{plan(7, 1+i%2)}); err != nil {
+	for _, services := range []int{1000, 40000} {
+		b.Run(fmt.Sprint("one of ", services), func(b *testing.B) {
+			dp := open()
+			defer dp.Close()
+			if err := dp.ApplyServices(b.Context(), plans[:services]); err != nil {
 				b.Fatal(err)
 			}
-		}
-	})
+			one := [][]service.Plan{{plan(7, 1)}, {plan(7, 2)}}
+			writes, deletes := dp.ServiceChanges()
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				if err := dp.ApplyServices(b.Context(), one[i%2]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			w, d := dp.ServiceChanges()
+			b.ReportMetric(float64(w-writes+d-deletes)/float64(b.N), "entries/op")
+		})
+	}
 }
 
 // BenchmarkAttachPod is what a new pod waits for, alone and with nine others.
