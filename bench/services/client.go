@@ -184,7 +184,7 @@ func (c client) blocks(n int, do func(way) (float64, error)) (result, error) {
 // connections is how many connections with a request four clients at once get done.
 func (c client) connections() (result, error) {
 	const together, while = 4, 250 * time.Millisecond
-	return c.blocks(9, func(w way) (float64, error) {
+	return c.blocks(6, func(w way) (float64, error) {
 		var done [together]int
 		var errs [together]error
 		var all sync.WaitGroup
@@ -224,7 +224,7 @@ func (c client) keepAlive() (result, error) {
 			open[w] = append(open[w], fd)
 		}
 	}
-	return c.blocks(21, func(w way) (float64, error) {
+	return c.blocks(15, func(w way) (float64, error) {
 		b, start, n := make([]byte, 1), time.Now(), 0
 		for ; time.Since(start) < while; n++ {
 			fd := open[w][n%conns]
@@ -245,7 +245,7 @@ func (c client) bulk() (result, error) {
 	defer runtime.UnlockOSThread()
 	const while = 120 * time.Millisecond
 	buf := make([]byte, 1<<18)
-	return c.blocks(11, func(w way) (float64, error) {
+	return c.blocks(7, func(w way) (float64, error) {
 		fd, err := c.open(w, askBulk)
 		if err != nil {
 			return 0, err

@@ -56,8 +56,8 @@ func main() {
 	figures := flag.String("figures", "", "what to measure, besides the start and the memory: change, connect, keepalive, bulk, udp, nodeport; all if empty")
 	flag.IntVar(&p.runs, "runs", 3, "how often to measure each case")
 	flag.IntVar(&p.peerRuns, "peer-runs", 1, "how often to measure peers at 10,000 Services and more, where they take minutes")
-	flag.IntVar(&p.changes, "changes", 300, "how many changes of an endpoint per case; a twentieth of it for kube-proxy, at most 5")
-	flag.DurationVar(&p.limit, "limit", 3*time.Minute, "how long one case may take")
+	flag.IntVar(&p.changes, "changes", 200, "how many changes of an endpoint per case; kube-proxy gets 5, and 3 at 10,000 Services and more")
+	flag.DurationVar(&p.limit, "limit", 2*time.Minute, "how long one case may take")
 	flag.DurationVar(&p.deadline, "deadline", 15*time.Minute, "begin no case after this time")
 	flag.StringVar(&p.into, "o", "", "put the table into this page, between the comments bench-services and /bench-services")
 	quick := flag.Bool("quick", false, "only 10 and 1,000 Services, once: under three minutes")
@@ -78,7 +78,7 @@ func main() {
 		switch o.subject {
 		case "":
 			if *quick {
-				*sizes, p.runs, p.changes = "10,1000", 1, 100
+				*sizes, p.runs, p.changes = "10,1000", 1, 100 // six cases of 20 s
 			}
 			p.without, p.figures = list(*without), o.figures
 			for _, s := range list(*sizes) {
@@ -208,8 +208,11 @@ func (p plan) inNamespace(parent context.Context, subject string, n int) ([]samp
 		return nil, err
 	}
 	changes := p.changes
-	if subject != fairway {
-		changes = min(changes, 100)
+	switch {
+	case subject != fairway && n >= 10000:
+		changes = 3
+	case subject != fairway:
+		changes = 5
 	}
 	cmd := exec.CommandContext(ctx, self, "-as", subject, "-n", strconv.Itoa(n), "-dir", dir, "-root", p.root,
 		"-changes", strconv.Itoa(changes), "-figures", strings.Join(p.figures, ","))
