@@ -45,38 +45,39 @@ var quick = phase{name: "quick", nodes: 2, focus: `\[sig-network\].*(` + strings
 	`Netpol .*should (support a 'default-deny-all' policy|enforce policy to allow ingress traffic from pods in all namespaces)`,
 }, "|") + `)`}
 
-// run runs the phase, and removes its cluster unless keep is set.
-func (p phase) run(ctx context.Context, o options, keep bool) (results, error) {
+// run runs the phase, and removes its cluster unless keep is set. missing is the
+// number of specs for which there was no time.
+func (p phase) run(ctx context.Context, o options, keep bool) (got results, missing int, err error) {
 	c := cluster{name: "conformance-" + p.name, bin: o.bin, kubeconfig: filepath.Join(o.out, p.name+".kubeconfig")}
 	start := time.Now()
 	if err := c.up(ctx, p); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if !keep {
 		defer c.down()
 	}
 	if err := c.prepare(ctx, filepath.Join(o.bin, "conformance", "images.tar")); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := c.outsider(ctx); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if _, err := os.Stat(filepath.Join(o.bin, "conformance", "coredns")); p.world && err == nil {
 		if err := c.world(ctx); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	fmt.Printf("%s: cluster of %d nodes after %.0f s\n", p.name, p.nodes, time.Since(start).Seconds())
-	err := p.suite(ctx, o, c)
-	got, readErr := read(filepath.Join(o.out, p.name+".json"))
+	err = p.suite(ctx, o, c)
+	got, missing, readErr := read(filepath.Join(o.out, p.name+".json"))
 	if readErr != nil {
-		return nil, errors.Join(err, readErr)
+		return nil, 0, errors.Join(err, readErr)
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && ctx.Err() == nil {
 		err = nil // specs failed: the report says so
 	}
-	return got, err
+	return got, missing, err
 }
 
 // suite runs the specs: ginkgo spreads those that may run beside others over

@@ -31,20 +31,21 @@ type result struct {
 // results are by the specs' names.
 type results map[string]result
 
-// read takes the results out of ginkgo's report. Specs that the phase did not
-// ask for are not in it.
-func read(file string) (results, error) {
+// read takes the results out of ginkgo's report, and the number of specs that
+// were to run and never began. Specs that the phase did not ask for are not in it.
+func read(file string) (out results, missing int, err error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var reports []types.Report
 	if err := json.Unmarshal(data, &reports); err != nil {
-		return nil, fmt.Errorf("read %s: %w", file, err)
+		return nil, 0, fmt.Errorf("read %s: %w", file, err)
 	}
-	out := results{}
+	out = results{}
 	var errs []error
 	for _, report := range reports {
+		missing += report.PreRunStats.SpecsThatWillRun
 		for _, r := range report.SpecReports {
 			if r.LeafNodeType != types.NodeTypeIt {
 				if r.Failed() {
@@ -52,16 +53,19 @@ func read(file string) (results, error) {
 				}
 				continue
 			}
+			if r.NumAttempts > 0 {
+				missing--
+			}
 			if s, ok := resultOf(r); ok {
 				out[s.Name] = s
 			}
 		}
 	}
-	return out, errors.Join(errs...)
+	return out, missing, errors.Join(errs...)
 }
 
 func resultOf(r types.SpecReport) (result, bool) {
-	s := result{Name: strings.TrimPrefix(r.FullText(), "[sig-network] "), Seconds: r.RunTime.Seconds(), Reason: firstLine(r.Failure.Message)}
+	s := result{Name: strings.TrimPrefix(r.FullText(), "[sig-network] "), Seconds: r.RunTime.Seconds(), Reason: plain(firstLine(r.Failure.Message))}
 	if len(r.ContainerHierarchyTexts) > 0 {
 		s.Group = groupOf(r.ContainerHierarchyTexts[0])
 	}
@@ -105,6 +109,14 @@ func firstLine(s string) string {
 	return line
 }
 
+// plain says in fewer words what the suite says with names of this machine.
+func plain(reason string) string {
+	if strings.HasPrefix(reason, "No SSH Key") {
+		return "needs SSH into the nodes"
+	}
+	return reason
+}
+
 // merge adds the results of another phase: what ran says more than what did
 // not, and a failure more than a pass.
 func (r *results) merge(other results) {
@@ -140,10 +152,14 @@ func (r results) count() (passed, failed, skipped int) {
 }
 
 // markdown is the table of groups, and below it each spec that was left out.
-func (r results) markdown(start time.Time, took time.Duration) string {
+func (r results) markdown(start time.Time, took time.Duration, missing int) string {
 	var b strings.Builder
 	passed, failed, skipped := r.count()
-	fmt.Fprintf(&b, "Run on %s, in %.0f minutes: %d specs passed, %d failed, %d could not run.\n\n", start.UTC().Format("2006-01-02 15:04 UTC"), took.Minutes(), passed, failed, skipped)
+	fmt.Fprintf(&b, "Run on %s, in %.0f minutes: %d specs passed, %d failed, %d could not run", start.UTC().Format("2006-01-02 15:04 UTC"), took.Minutes(), passed, failed, skipped)
+	if missing > 0 {
+		fmt.Fprintf(&b, ", and %d were not begun before the time was over", missing)
+	}
+	b.WriteString(".\n\n")
 	b.WriteString("| group | passed | of | left out | time of all specs |\n|---|---|---|---|---|\n")
 	groups := map[string]results{}
 	for name, s := range r {

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-const report = `[{"SpecReports": [
- {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "a [Conformance]", "State": "passed", "RunTime": 2000000000},
- {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "b", "State": "failed", "RunTime": 1000000000, "Failure": {"Message": "no route\nat all"}},
- {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "c", "State": "skipped", "Failure": {"Message": "needs 3 zones"}},
+const report = `[{"PreRunStats": {"SpecsThatWillRun": 6}, "SpecReports": [
+ {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "a [Conformance]", "State": "passed", "NumAttempts": 1, "RunTime": 2000000000},
+ {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "b", "State": "failed", "NumAttempts": 1, "RunTime": 1000000000, "Failure": {"Message": "no route\nat all"}},
+ {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "c", "State": "skipped", "NumAttempts": 1, "Failure": {"Message": "needs 3 zones"}},
  {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "not asked for", "State": "skipped"},
  {"ContainerHierarchyTexts": ["[sig-network] Networking"], "LeafNodeType": "It", "LeafNodeText": "should provide Internet connection for containers", "State": "skipped"},
- {"ContainerHierarchyTexts": ["[sig-network] [Feature:PerformanceDNS] [Serial]"], "LeafNodeType": "It", "LeafNodeText": "d", "State": "timedout"},
- {"ContainerHierarchyTexts": ["[sig-storage] Disks"], "LeafNodeType": "It", "LeafNodeText": "e", "State": "passed"}
+ {"ContainerHierarchyTexts": ["[sig-network] [Feature:PerformanceDNS] [Serial]"], "LeafNodeType": "It", "LeafNodeText": "d", "State": "timedout", "NumAttempts": 1},
+ {"ContainerHierarchyTexts": ["[sig-storage] Disks"], "LeafNodeType": "It", "LeafNodeText": "e", "State": "passed", "NumAttempts": 1}
 ]}]`
 
 func TestRead(t *testing.T) {
@@ -23,9 +23,12 @@ func TestRead(t *testing.T) {
 	if err := os.WriteFile(file, []byte(report), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	got, err := read(file)
+	got, missing, err := read(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if missing != 1 {
+		t.Errorf("%d specs never began, want 1", missing)
 	}
 	for name, want := range map[string]result{
 		"Services a [Conformance]": {Group: "Services", State: passedState, Seconds: 2},
@@ -52,7 +55,7 @@ func TestMerge(t *testing.T) {
 	if all["a"].State != passedState || all["b"].State != passedState || all["c"].State != failedState {
 		t.Errorf("got %+v", all)
 	}
-	if table := all.markdown(time.Unix(0, 0), time.Minute); !strings.Contains(table, "| G | 2 | 3 | 0 | 0 s |\n") {
+	if table := all.markdown(time.Unix(0, 0), time.Minute, 0); !strings.Contains(table, "| G | 2 | 3 | 0 | 0 s |\n") {
 		t.Errorf("got\n%s", table)
 	}
 }
