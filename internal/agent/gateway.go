@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -65,6 +67,10 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	if o.Params.ConfigMaps == nil {
 		o.Params.ConfigMaps = routeConfigMaps(o.Namespace)
 	}
+	outside := &externals{apply: server.Apply, log: o.Log, known: map[string][]netip.Addr{}, lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	}}
+	go outside.Run(watching)
 	planner := route.New(o.Params)
 	go func() {
 		w := store.Watch(route.Kinds()...)
@@ -74,7 +80,7 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		failed <- run.Loop(watching, o.Log, "routes", w, run.Options{Synced: route.Kinds(), Interval: 5 * time.Millisecond, Resync: time.Hour},
 			func(_ context.Context, snap *state.Snapshot, changes state.Changes) error {
 				plan := planner.Update(snap, changes, time.Now())
-				server.Apply(plan)
+				outside.Apply(watching, plan)
 				if len(o.Manifests) > 0 { // no controller tells by Events
 					said = tell(o.Log, plan.Rejected, said)
 				}

@@ -14,7 +14,7 @@ import (
 func (x *exchange) proxy(live *live) {
 	f := x.rule.Forward
 	target := pick(f.Targets)
-	if c := f.Canary; c != nil && c.Takes(x.fields.Get, x.cookie, int(randomBelow(uint64(c.Total)))) {
+	if c := f.Canary; c != nil && x.takesCanary(live, c, target) {
 		target = c.Backend
 	}
 	pool := live.pools.Get(target)
@@ -28,6 +28,27 @@ func (x *exchange) proxy(live *live) {
 		return
 	}
 	x.call.relay(target)
+}
+
+// takesCanary decides whether the canary has the request. Whoever has the affinity
+// cookie of one of its endpoints, or of the others, stays there.
+func (x *exchange) takesCanary(live *live, c *route.Canary, main route.BackendKey) bool {
+	if a := x.rule.Forward.Affinity; a != nil && a.Canary {
+		if token := x.stickyToken(a); token != "" {
+			if p := live.pools.Get(main); p != nil && p.has(token) {
+				return false
+			}
+			if p := live.pools.Get(c.Backend); p != nil && p.has(token) {
+				return true
+			}
+		}
+	}
+	return c.Takes(x.fields.Get, x.cookie, int(randomBelow(uint64(c.Total))))
+}
+
+// has says that a token is that of one of the endpoints.
+func (p *pool) has(token string) bool {
+	return slices.ContainsFunc(p.endpoints, func(e *endpoint) bool { return e.token == token })
 }
 
 // outPath is the escaped path and the query for a backend.

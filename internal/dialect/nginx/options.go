@@ -29,6 +29,7 @@ type Options struct {
 
 	AllowSnippets  bool
 	Risk           dialect.Risk // the highest that is accepted
+	ExternalNames  bool         // Services of type ExternalName may be backends
 	CrossNamespace bool         // annotations may name Secrets and ConfigMaps of other namespaces
 	NoAuth, NoTLS  []string     // paths whose rules have no external authentication, or no redirect to HTTPS
 

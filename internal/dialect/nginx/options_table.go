@@ -18,6 +18,8 @@ func ownOptions() []Option {
 			func(o *Options, v string) error { return set(&o.ServerHeader, v, parseBool) }},
 		{dialect.Doc{Key: "allow-cross-namespace-resources", Default: "false", Text: "Annotations may name Secrets and ConfigMaps of other namespaces"},
 			func(o *Options, v string) error { return set(&o.CrossNamespace, v, parseBool) }},
+		{dialect.Doc{Key: "allow-external-names", Default: "false", Text: "Services of type ExternalName may be backends (Fairway's own option; ingress-nginx has the flag --disable-svc-external-name)"},
+			func(o *Options, v string) error { return set(&o.ExternalNames, v, parseBool) }},
 		{dialect.Doc{Key: "allow-snippet-annotations", Default: "false", Text: "Follow the directives of snippets that are on the list"},
 			func(o *Options, v string) error { return set(&o.AllowSnippets, v, parseBool) }},
 		{dialect.Doc{Key: "annotations-risk-level", Default: "High", Text: "Highest risk of annotations that are accepted: Low, Medium, High or Critical"},

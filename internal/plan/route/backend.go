@@ -60,6 +60,8 @@ type Backend struct {
 	Protocol  Protocol
 	Endpoints []Endpoint // sorted by address, each once
 	Problem   string     // why Endpoints is empty: what a client gets to read; "" otherwise
+	External  string     // a name of the DNS that stands for the endpoints; "": none
+	Port      uint16     // of External
 }
 
 // Endpoint is one address that a backend is served at.
@@ -72,20 +74,30 @@ type Endpoint struct {
 
 // Equal reports whether requests are served the same way by b and o.
 func (b *Backend) Equal(o *Backend) bool {
-	return b.Key == o.Key && b.Protocol == o.Protocol && b.Problem == o.Problem && slices.Equal(b.Endpoints, o.Endpoints)
+	return b.Key == o.Key && b.Protocol == o.Protocol && b.Problem == o.Problem && b.External == o.External && b.Port == o.Port && slices.Equal(b.Endpoints, o.Endpoints)
 }
 
 // resolve looks a backend up. problem is nil if the Service has the port; the
 // other fields of a problem (Ref, Field) are the caller's.
-func resolve(snap *state.Snapshot, key BackendKey) (b *Backend, problem *model.Rejected) {
+func resolve(snap *state.Snapshot, key BackendKey, externalNames bool) (b *Backend, problem *model.Rejected) {
 	b = &Backend{Key: key, Protocol: HTTP1}
 	svc := snap.Service(key.Service)
 	if svc == nil {
 		problem = noService(snap, key)
+	} else if svc.Type == model.ExternalName && externalNames {
+		b.External, b.Port = strings.ToLower(svc.ExternalName), key.Port.Int
+		if port := portOf(svc, key.Port); port != nil {
+			b.Port, b.Protocol = port.Port, protocolOf(port.AppProtocol)
+		}
+		b.Problem = fmt.Sprintf("the name %s of Service %s has no address", b.External, key.Service)
+		if b.Port != 0 {
+			return b, nil
+		}
+		problem = noPort(svc, key.Port)
 	} else if svc.Type == model.ExternalName {
 		problem = &model.Rejected{Reason: "ExternalNameRefused",
 			Message: fmt.Sprintf("Service %s is of type ExternalName, which could lead requests anywhere", key.Service),
-			Fix:     "use a Service without selector and an EndpointSlice with the addresses"}
+			Fix:     "use a Service without selector and an EndpointSlice with the addresses, or ask for the option allow-external-names"}
 	} else if port := portOf(svc, key.Port); port == nil {
 		problem = noPort(svc, key.Port)
 	} else {

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
 )
 
 // Dump writes p for people and for comparison: equal plans dump equally.
@@ -22,6 +25,14 @@ func (p *Plan) Dump(w io.Writer) {
 	backends := maps.Collect(p.Backends.All())
 	for _, key := range slices.SortedFunc(maps.Keys(backends), BackendKey.Compare) {
 		backends[key].dump(w)
+	}
+	if p.Passthrough.Len() > 0 {
+		for _, host := range slices.Sorted(maps.Keys(p.Passthrough.hosts)) {
+			fmt.Fprintf(w, "passthrough %q -> %v\n", host, p.Passthrough.hosts[host])
+		}
+	}
+	if p.Options != nil && !reflect.DeepEqual(p.Options, newOptions(nginx.NewOptions())) {
+		fmt.Fprintf(w, "options %+v\n", *p.Options)
 	}
 	for _, n := range p.Claimed {
 		fmt.Fprintf(w, "claimed %v\n", n)
@@ -135,6 +146,9 @@ func (b *Backend) dump(w io.Writer) {
 	fmt.Fprintf(w, "backend %v %s\n", b.Key, b.Protocol)
 	for _, e := range b.Endpoints {
 		fmt.Fprintf(w, "  %v\n", e.Addr)
+	}
+	if b.External != "" {
+		fmt.Fprintf(w, "  by name %s:%d\n", b.External, b.Port)
 	}
 	if b.Problem != "" {
 		fmt.Fprintf(w, "  none: %s\n", b.Problem)

@@ -410,7 +410,7 @@ func (p *Planner) updateBackends(snap *state.Snapshot, next *Plan, d *dirty) boo
 	for service := range d.services {
 		keys := p.keysOf(service)
 		for key := range keys {
-			b, _ := resolve(snap, key)
+			b, _ := resolve(snap, key, p.options.ExternalNames)
 			if old := next.Backends.Get(key); old == nil || !old.Equal(b) {
 				begin().Set(key, b)
 			}
@@ -453,7 +453,7 @@ func (p *Planner) updateReferences(snap *state.Snapshot, d *dirty) {
 		}
 		var rejected []model.Rejected
 		for _, b := range f.backends {
-			if _, problem := resolve(snap, b.key); problem != nil {
+			if _, problem := resolve(snap, b.key, p.options.ExternalNames); problem != nil {
 				problem.Ref, problem.Field = refOf(f.ing), b.field+fieldOf(problem.Reason, b.key.Port)
 				rejected = append(rejected, *problem)
 			}

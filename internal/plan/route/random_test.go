@@ -52,7 +52,17 @@ func pickFrom[T any](w *world, from ...T) T { return from[w.IntN(len(from))] }
 func (w *world) change(tx *state.Tx) {
 	name := model.Name{Namespace: pickFrom(w, "n", "m"), Name: pickFrom(w, "aa", "ab", "ac", "b")}
 	gone := w.IntN(4) == 0
-	switch w.IntN(6) {
+	switch w.IntN(7) {
+	case 6:
+		if w.IntN(3) == 0 {
+			name = DefaultConfigMaps[w.IntN(2)]
+		}
+		if gone {
+			tx.Delete(model.KindConfigMap, name.String())
+			return
+		}
+		tx.Set(&model.ConfigMap{Name: name, Data: map[string]string{pickFrom(w, "X-A", "global-allowed-response-headers", "ssl-redirect", "allow-cross-namespace-resources", "hsts",
+			"global-auth-url", "allow-snippet-annotations", "proxy-set-headers", "allow-external-names", "typo"): pickFrom(w, "X-A", "true", "false", "n/aa", "http://auth.example/")}})
 	case 0, 1:
 		if gone {
 			tx.Delete(model.KindIngress, name.String())
@@ -87,7 +97,7 @@ func (w *world) change(tx *state.Tx) {
 			tx.Delete(model.KindSecret, name.String())
 			return
 		}
-		tx.Set(&model.Secret{Name: name, Type: "kubernetes.io/tls", Data: pickFrom(w, w.certs...)})
+		tx.Set(&model.Secret{Name: name, Type: "kubernetes.io/tls", Data: pickFrom(w, append(w.certs, map[string][]byte{"auth": []byte("a:b\n"), "ca.crt": []byte("x")})...)})
 	case 5:
 		class := pickFrom(w, "fairway", "nginx", "other")
 		if gone {
@@ -104,6 +114,13 @@ func (w *world) ingress(name model.Name) *model.Ingress {
 		Created: now.Add(time.Duration(w.IntN(3)) * time.Hour), Annotations: map[string]string{}}
 	if w.IntN(4) == 0 {
 		ing.Annotations[nginx.Prefix+pickFrom(w, "rewrite-target", "use-regex", "ssl-redirect", "typo", "app-root", "server-alias", "affinity", "canary", "auth-url")] = pickFrom(w, "true", "/x", "/", "b.example", "cookie")
+	}
+	for range w.IntN(4) { // what is made of other objects
+		set := pickFrom(w, "auth-type=basic", "auth-type=digest", "auth-secret=aa", "auth-secret=m/b", "auth-tls-secret=ab", "proxy-ssl-secret=ac", "proxy-ssl-verify=on",
+			"custom-headers=aa", "default-backend=ab", "custom-http-errors=404", "ssl-passthrough=true", "from-to-www-redirect=true", "service-upstream=true", "auth-proxy-set-headers=b",
+			"auth-url=http://auth.example/", "configuration-snippet=deny all;")
+		key, value, _ := strings.Cut(set, "=")
+		ing.Annotations[nginx.Prefix+key] = value
 	}
 	if w.IntN(4) == 0 {
 		b := w.backend()
