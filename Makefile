@@ -26,7 +26,7 @@ export CGO_ENABLED = 0
 # The same flags everywhere: what one target has compiled, the next finds in the cache.
 export GOFLAGS += -trimpath
 
-.PHONY: help deps build fairway up down test lint generate bench bench-up bench-dns bench-http bench-services conformance conformance-quick clean
+.PHONY: help deps build fairway up down test faults lint generate bench bench-up bench-dns bench-http bench-services conformance conformance-quick clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ test: deps build ## Run every test (those that need root are run as root)
 	$(GO) test -timeout 20m $(ASROOT) ./...
 	cd tools && $(GO) test ./...
 	cd bench && $(GO) test ./...
+
+faults: deps build ## Let faults of Services last for minutes, under 1,000 new connections per second
+	$(GO) test -timeout 30m $(ASROOT) ./internal/agent -run 'TestAgentKilled|TestUpgrade|TestAPIGone|TestVerifierRefuses' -v -faults
 
 lint: ## Check form: gofmt, vet
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "run gofmt on:" $$bad; exit 1; }

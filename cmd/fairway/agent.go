@@ -20,6 +20,7 @@ func runAgent(ctx context.Context, env *cli.Env, args []string) error {
 	node := fs.String("node", env.Getenv("NODE_NAME"), "`NAME` of the Node (default $NODE_NAME)")
 	health := fs.String("health", "127.0.0.1:9465", "serve /livez, /readyz and /metrics on `ADDR`")
 	nodeHealth := fs.String("node-health", ":10256", "answer load balancers that ask about the node on `ADDR`")
+	proxyMode := fs.String("proxy-mode", "127.0.0.1:10249", "answer /proxyMode as kube-proxy does on `ADDR`")
 	bpffs := fs.String("bpf", "/sys/fs/bpf/fairway", "pin maps and links below `DIR`")
 	records := fs.String("records", "/run/fairway/pods", "remember attached pods in `DIR`")
 	binDir := fs.String("cni-bin", "/opt/cni/bin", "install the CNI plugin in `DIR`")
@@ -43,7 +44,7 @@ func runAgent(ctx context.Context, env *cli.Env, args []string) error {
 		return err
 	}
 	return agent.RunNode(ctx, agent.NodeOptions{
-		Config: cfg, Rest: rest, Node: *node, Socket: cni.Socket, Records: *records, BPF: *bpffs, Health: *health, NodeHealth: *nodeHealth,
+		Config: cfg, Rest: rest, Node: *node, Socket: cni.Socket, Records: *records, BPF: *bpffs, Health: *health, NodeHealth: *nodeHealth, ProxyMode: *proxyMode,
 		Plugin: agent.Plugin{Program: program, BinDir: *binDir, ConfigDir: *confDir}, Log: cli.Logger(env),
 	})
 }

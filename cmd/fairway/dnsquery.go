@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -79,36 +75,6 @@ func printSteps(env *cli.Env, steps []trace.Step) {
 
 // readZone fills store with what the zone is made of, as the API server has it now.
 func readZone(ctx context.Context, env *cli.Env, kubeconfig string, store *state.Store) error {
-	if kubeconfig == "" {
-		if kubeconfig = env.Getenv("KUBECONFIG"); kubeconfig == "" {
-			home := filepath.Join(env.Getenv("HOME"), ".kube", "config")
-			if _, err := os.Stat(home); err == nil {
-				kubeconfig = home
-			}
-		}
-	}
-	hint := "is the cluster up? give --kubeconfig FILE, or --manifests FILE to do without a cluster"
-	config, err := kube.Connect(kubeconfig, "")
-	if err != nil {
-		return cli.Hint(err, hint)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	w := store.Watch(zone.Kinds()...)
-	defer w.Close()
-	done := make(chan error, 1)
-	go func() {
-		done <- kube.Run(ctx, kube.Options{Rest: config, Kinds: zone.Kinds(), Log: cli.Logger(env)}, store)
-	}()
-	for !store.Snapshot().Synced(zone.Kinds()...) {
-		select {
-		case err := <-done:
-			if err == nil {
-				err = errors.New("no answer within 10 s")
-			}
-			return cli.Hint(fmt.Errorf("read Services from %s: %w", config.Host, err), hint)
-		case <-w.C():
-		}
-	}
-	return nil
+	const hint = "is the cluster up? give --kubeconfig FILE, or --manifests FILE to do without a cluster"
+	return readObjects(ctx, env, kubeconfig, hint, &kube.Options{Kinds: zone.Kinds()}, store)
 }

@@ -39,6 +39,7 @@ func commands() []command {
 		{"up", "", "Start a cluster on this machine, with Fairway in it", "Cluster", runUp},
 		{"down", "", "Remove a cluster and everything of it", "Cluster", runDown},
 		{"status", "", "Show clusters, nodes, processes and their memory", "Cluster", runStatus},
+		{"services", "[NAME]", "Show Services: addresses, backends and why, and what is in the nodes' kernels", "Cluster", runServices},
 		{"doctor", "", "Check whether this machine can run a cluster", "Cluster", runDoctor},
 		{"kubeconfig", "", "Print the kubeconfig of a cluster", "Cluster", runKubeconfig},
 		{"logs", "COMPONENT", "Print the log of a cluster's component", "Cluster", runLogs},

@@ -2,13 +2,9 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"time"
 )
 
 // endpoint is what a role serves beside its health: "GET /metrics".
@@ -35,16 +31,5 @@ func serveHealth(ctx context.Context, addr string, ready func() error, log *slog
 	for _, e := range more {
 		mux.HandleFunc(e.pattern, e.serve)
 	}
-	lis, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("serve health: %w", err)
-	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	context.AfterFunc(ctx, func() { srv.Close() })
-	go func() {
-		if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("health server ended", "err", err)
-		}
-	}()
-	return nil
+	return serveMux(ctx, addr, mux, log)
 }

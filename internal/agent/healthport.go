@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -118,43 +117,4 @@ func answerHealth(w http.ResponseWriter, svc model.Name, local int, healthy bool
 		"localEndpoints":      local,
 		"serviceProxyHealthy": healthy,
 	})
-}
-
-// nodeHealth answers load balancers that ask about the node as a whole, at the
-// port where they ask kube-proxy (10256): /healthz is not found healthy while
-// the node is on its way out (KEP-3836), /livez does not look at that.
-type nodeHealth struct {
-	eligible func() bool
-	ready    func() error
-	now      func() time.Time
-}
-
-func (n nodeHealth) serve(ctx context.Context, addr string, log *slog.Logger) error {
-	lis, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("serve node health: %w", err)
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { n.answer(w, n.eligible()) })
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { n.answer(w, true) })
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	context.AfterFunc(ctx, func() { srv.Close() })
-	go func() {
-		if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("node health server ended", "err", err)
-		}
-	}()
-	return nil
-}
-
-func (n nodeHealth) answer(w http.ResponseWriter, eligible bool) {
-	code := http.StatusOK
-	if err := n.ready(); err != nil || !eligible {
-		code = http.StatusServiceUnavailable
-	}
-	now := n.now().UTC().Format(time.RFC3339)
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(map[string]any{"lastUpdated": now, "currentTime": now, "nodeEligible": eligible})
 }

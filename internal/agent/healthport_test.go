@@ -2,15 +2,12 @@ package agent
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/service"
@@ -85,26 +82,5 @@ func TestHealthPorts(t *testing.T) {
 	defer taken.Close()
 	if err := h.apply([]service.Plan{{Key: other, HealthCheckPort: two}}); err == nil {
 		t.Error("no error for a port that is taken")
-	}
-}
-
-func TestNodeHealth(t *testing.T) {
-	tests := []struct {
-		eligible       bool
-		ready          error
-		healthz, livez int
-	}{{true, nil, 200, 200}, {false, nil, 503, 200}, {true, errors.New("starting"), 503, 503}}
-	for _, tt := range tests {
-		n := nodeHealth{eligible: func() bool { return tt.eligible }, ready: func() error { return tt.ready }, now: time.Now}
-		healthz, livez := httptest.NewRecorder(), httptest.NewRecorder()
-		n.answer(healthz, n.eligible())
-		n.answer(livez, true)
-		if healthz.Code != tt.healthz || livez.Code != tt.livez {
-			t.Errorf("%+v: healthz %d, livez %d", tt, healthz.Code, livez.Code)
-		}
-		var body struct{ LastUpdated time.Time }
-		if err := json.Unmarshal(healthz.Body.Bytes(), &body); err != nil || body.LastUpdated.IsZero() {
-			t.Errorf("body %s: %v", healthz.Body, err)
-		}
 	}
 }

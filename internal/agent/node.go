@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -23,7 +22,6 @@ import (
 	"github.com/fairway-net/fairway/internal/run"
 	"github.com/fairway-net/fairway/internal/source/kube"
 	"github.com/fairway-net/fairway/internal/state"
-	"github.com/fairway-net/fairway/internal/sys"
 )
 
 // NodeOptions are what `fairway agent` is started with.
@@ -39,113 +37,163 @@ type NodeOptions struct {
 	// NodeHealth is the address where load balancers outside ask about the
 	// node, which is kube-proxy's port; "": none.
 	NodeHealth string
+	ProxyMode  string // address of kube-proxy's /proxyMode; "": none
 	Log        *slog.Logger
+
+	// tweak changes how the datapath is opened; for tests.
+	tweak func(*bpf.Options)
+}
+
+// nodeAgent is what the parts of RunNode share.
+type nodeAgent struct {
+	o        NodeOptions
+	store    *state.Store
+	jobs     *jobs
+	gates    *gates
+	problems *problems
+	metrics  *nodeMetrics
+	inspect  *inspector
+	homeless bool // no device has the node's address; of check alone
 }
 
 // RunNode is the agent of one node: it attaches pods, keeps Services and
 // policies in the kernel, and routes between nodes. What it has put into the
-// kernel goes on working when it ends, however it ends. It returns nil when
-// ctx ends, and an error when it cannot work: the process must then end.
+// kernel goes on working when it ends, however it ends. Where the node lacks
+// something it says so, waits and tries again. It returns nil when ctx ends, and
+// an error when it cannot go on: the process must then end.
 func RunNode(ctx context.Context, o NodeOptions) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	store, jobs := state.New(), newJobs(ctx, stop)
+	n := &nodeAgent{o: o, store: state.New(), jobs: newJobs(ctx, stop)}
+	n.gates = newGates("node", "services", "policies", "routes", "addresses", "plugin", "self-test")
+	n.problems = newProblems(o.Node, o.Log)
+	n.metrics = newNodeMetrics(n.gates, n.problems)
+	n.inspect = &inspector{node: o.Node, ready: n.ready, passed: func() bool { return n.gates.passed("node") }}
+	n.follow()
+	if err := n.serve(ctx); err != nil {
+		return n.jobs.wait(err)
+	}
+	self, err := awaitNode(ctx, n.store, o.Node, o.Log)
+	if err != nil {
+		return n.jobs.wait(err)
+	}
+	datapath, uplink, err := n.open(ctx, self)
+	if err != nil {
+		return n.jobs.wait(err)
+	}
+	defer datapath.Close()
+	n.metrics.datapath, n.inspect.datapath = datapath, datapath
+	n.gates.open("node")
+	return n.jobs.wait(n.work(self, datapath, uplink))
+}
+
+// follow starts what comes from the API server, and the Events that go there.
+func (n *nodeAgent) follow() {
 	kinds := []model.Kind{model.KindService, model.KindEndpointSlice, model.KindPod, model.KindNamespace, model.KindNode, model.KindNetworkPolicy, model.KindServiceCIDR}
-	jobs.start("source", func(ctx context.Context) error {
-		return kube.Run(ctx, kube.Options{Rest: o.Rest, Kinds: kinds, Log: o.Log}, store)
+	n.jobs.start("source", func(ctx context.Context) error {
+		return kube.Run(ctx, kube.Options{Rest: n.o.Rest, Kinds: kinds, Log: n.o.Log}, n.store)
 	})
-	gates := newGates("node", "services", "policies", "routes", "plugin", "self-test")
-	metrics := &nodeMetrics{gates: gates}
-	if o.Health != "" {
-		if err := serveHealth(ctx, o.Health, gates.check, o.Log, endpoint{"GET /metrics", metrics.serve}); err != nil {
+	n.jobs.start("events", func(ctx context.Context) error { return n.problems.tell(ctx, n.o.Rest) })
+}
+
+// serve answers those who ask about the agent and about the node.
+func (n *nodeAgent) serve(ctx context.Context) error {
+	if n.o.Health != "" {
+		more := []endpoint{{"GET /metrics", n.metrics.serve}, {"GET /services", n.inspect.serve}}
+		if err := serveHealth(ctx, n.o.Health, n.ready, n.o.Log, more...); err != nil {
 			return err
 		}
 	}
+	health := &nodeHealth{eligible: n.eligible, ready: n.ready, now: time.Now}
+	for addr, serve := range map[string]func(context.Context, string, *slog.Logger) error{n.o.NodeHealth: health.serve, n.o.ProxyMode: serveProxyMode} {
+		if addr == "" {
+			continue
+		}
+		if err := serve(ctx, addr, n.o.Log); err != nil {
+			n.o.Log.Warn("a port of kube-proxy is taken; does kube-proxy run beside Fairway?", "addr", addr, "err", err)
+		}
+	}
+	return nil
+}
 
-	self, err := awaitNode(ctx, store, o.Node, o.Log)
-	if err != nil {
-		return jobs.wait(err)
+// ready says why the agent is not ready; nil: it is.
+func (n *nodeAgent) ready() error {
+	if err := n.problems.severe(); err != nil { // it knows the reason, and a remedy
+		return err
 	}
-	uplink, err := netdev.FindUplink(self.InternalIPs[0])
-	if err != nil {
-		return jobs.wait(err)
-	}
-	if err := netdev.ApplySysctls("/proc/sys", uplink.Name, hasIPv6(self.PodCIDRs)); err != nil {
-		return jobs.wait(err)
-	}
-	cgroup, err := sys.NodeCgroup()
-	if err != nil {
-		return jobs.wait(err)
-	}
-	datapath, err := bpf.Open(bpf.Options{Dir: o.BPF, Cgroup: cgroup, Uplink: uplink.Name, Log: o.Log})
-	if err != nil {
-		return jobs.wait(fmt.Errorf("open datapath: %w", err))
-	}
-	defer datapath.Close()
-	o.Log.Info("datapath is open", "node", o.Node, "uplink", uplink.Name, "mtu", uplink.MTU, "cgroup", cgroup, "pod_cidrs", self.PodCIDRs)
-	gates.open("node")
+	return n.gates.check()
+}
 
-	policies := &policies{planner: policy.NewPlanner(o.Node), datapath: datapath, planned: newPlanned(), done: gates.opener("policies")}
+// eligible reports whether load balancers should still use this node (KEP-3836).
+func (n *nodeAgent) eligible() bool {
+	node := n.store.Snapshot().Node(n.o.Node)
+	return node != nil && !node.Deleting
+}
+
+// work does what the agent is there for, from the moment when the datapath is
+// open. It returns when all of it has been started.
+func (n *nodeAgent) work(self *model.Node, datapath *bpf.Datapath, uplink netdev.Uplink) error {
+	o, done := n.o, n.gates.opener
+	policies := &policies{planner: policy.NewPlanner(o.Node), datapath: datapath, planned: newPlanned(), done: done("policies")}
 	pods, err := server.New(server.Options{
 		Dir: o.Records, PodCIDRs: self.PodCIDRs, Sources: self.InternalIPs, MTU: uplink.MTU,
 		Datapath: podLinks{datapath}, AwaitPolicy: policies.planned.await, Log: o.Log,
 	})
 	if err != nil {
-		return jobs.wait(err)
+		return err
 	}
-	metrics.pods, metrics.datapath = pods, datapath
-	health := newHealthPorts(func() bool { return gates.check() == nil }, o.Log)
-	defer health.close()
-	services := &services{params: service.Params{Node: o.Node}, datapath: datapath, health: health, done: gates.opener("services")}
+	n.metrics.pods.Store(pods)
+	health := newHealthPorts(func() bool { return n.ready() == nil }, o.Log)
+	services := &services{params: service.Params{Node: o.Node}, datapath: datapath, health: health, metrics: n.metrics.services, problems: n.problems, done: done("services")}
+	failed := services.failures
+	n.inspect.failed.Store(&failed)
 	events, err := status.NewWriter(o.Rest, o.Log)
 	if err != nil {
-		return jobs.wait(err)
+		return err
 	}
-	routes := &routes{node: o.Node, config: o.Config, router: netdev.Router{Uplink: uplink.Name}, datapath: datapath, events: events, log: o.Log, offLink: &metrics.offLink, done: gates.opener("routes")}
-	vips := &vips{node: o.Node, datapath: datapath}
-
-	loop := func(name string, o2 run.Options, step run.Step) {
-		w := store.Watch(o2.Synced...)
-		jobs.start(name, func(ctx context.Context) error { return run.Loop(ctx, o.Log, name, w, o2, step) })
-	}
-	loop("services", run.Options{Synced: services.kinds(), Interval: time.Millisecond}, services.step)
-	loop("policies", run.Options{Synced: policies.kinds(), Interval: 5 * time.Millisecond}, policies.step)
+	routes := &routes{node: o.Node, config: o.Config, router: netdev.Router{Uplink: uplink.Name}, datapath: datapath, events: events, log: o.Log, offLink: &n.metrics.offLink, done: done("routes")}
+	vips := &vips{node: o.Node, datapath: datapath, done: done("addresses")}
 	addrs := &podAddrs{datapath: datapath}
-	loop("pod addresses", run.Options{Synced: addrs.kinds(), Interval: 5 * time.Millisecond}, addrs.step)
-	loop("routes", run.Options{Synced: routes.kinds(), Interval: 20 * time.Millisecond, Resync: time.Minute}, routes.step)
-	loop("vips", run.Options{Synced: vips.kinds(), Interval: 20 * time.Millisecond}, vips.step)
 
-	if o.NodeHealth != "" {
-		eligible := func() bool { n := store.Snapshot().Node(o.Node); return n != nil && !n.Deleting }
-		if err := (nodeHealth{eligible, gates.check, time.Now}).serve(ctx, o.NodeHealth, o.Log); err != nil {
-			o.Log.Warn("load balancers cannot ask about this node; does kube-proxy run beside Fairway?", "err", err)
-		}
-	}
+	n.loop("services", run.Options{Synced: services.kinds(), Interval: time.Millisecond}, services.step)
+	n.loop("policies", run.Options{Synced: policies.kinds(), Interval: 5 * time.Millisecond}, policies.step)
+	n.loop("pod addresses", run.Options{Synced: addrs.kinds(), Interval: 5 * time.Millisecond}, addrs.step)
+	n.loop("routes", run.Options{Synced: routes.kinds(), Interval: 20 * time.Millisecond, Resync: 10 * time.Second}, routes.step)
+	n.loop("vips", run.Options{Synced: vips.kinds(), Interval: 20 * time.Millisecond}, vips.step)
+
 	listener, err := server.Listen(o.Socket)
 	if err != nil {
-		return jobs.wait(err)
+		return err
 	}
-	jobs.start("cni", func(ctx context.Context) error { return pods.Serve(ctx, listener) })
-	jobs.every("sweep", 10*time.Second, o.Log, func(ctx context.Context) error {
-		swept, err := datapath.Sweep(ctx)
-		metrics.flows.Store(int64(swept.Flows - swept.Expired))
-		return errors.Join(err, pods.Reconcile())
+	n.jobs.start("cni", func(ctx context.Context) error { return pods.Serve(ctx, listener) })
+	n.jobs.start("health ports", func(ctx context.Context) error { <-ctx.Done(); health.close(); return nil })
+	n.jobs.every("sweep", 10*time.Second, o.Log, func(ctx context.Context) error {
+		return errors.Join(n.metrics.sweep(ctx, datapath), pods.Reconcile())
 	})
-	jobs.start("install", func(ctx context.Context) error {
+	n.jobs.every("check", checkInterval, o.Log, func(context.Context) error { n.check(self, datapath); return nil })
+	n.jobs.start("install", func(ctx context.Context) error {
 		// Only a node that forwards may call itself Ready, which is what the
 		// configuration file makes it.
-		if err := gates.await(ctx, "services", "policies", "routes"); err != nil {
+		if err := n.gates.await(ctx, "services", "policies", "routes", "addresses"); err != nil {
+			return err
+		}
+		if err := datapath.RetireOthers(); err != nil {
 			return err
 		}
 		debug.FreeOSMemory() // the programs' types and the first lists took several times what is left of them
 		if err := o.Plugin.Install(); err != nil {
 			return err
 		}
-		gates.open("plugin")
+		n.gates.open("plugin")
 		o.Log.Info("node is ready for pods", "config", filepath.Join(o.Plugin.ConfigDir, configName))
-		return selfTest(ctx, datapath, gates, o.Log)
+		return selfTest(ctx, datapath, n.gates, o.Log)
 	})
-	return jobs.wait(nil)
+	return nil
+}
+
+func (n *nodeAgent) loop(name string, o run.Options, step run.Step) {
+	w := n.store.Watch(o.Synced...)
+	n.jobs.start(name, func(ctx context.Context) error { return run.Loop(ctx, n.o.Log, name, w, o, step) })
 }
 
 // awaitNode waits until the API has what the agent must know of its node.
@@ -174,25 +222,6 @@ func awaitNode(ctx context.Context, store *state.Store, name string, log *slog.L
 		if now != missing {
 			missing = now
 			log.Info("waiting for the Node", "node", name, "reason", now)
-		}
-	}
-}
-
-// selfTest opens its gate when the socket hooks have been seen to work. Until
-// then the agent is not ready and says why, but pods have their network.
-func selfTest(ctx context.Context, datapath *bpf.Datapath, gates *gates, log *slog.Logger) error {
-	for {
-		err := datapath.SelfTest(ctx)
-		if err == nil {
-			gates.open("self-test")
-			return nil
-		}
-		log.Error("self-test of the socket hooks failed: connections to Services may not be translated", "err", err)
-		gates.note("self-test", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(5 * time.Second):
 		}
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -135,7 +136,7 @@ func (f *fakeKernel) ApplyVIPs(_ context.Context, v []netip.Addr) error {
 func TestServicesPruneOnceAndOnlyAfterACompleteApply(t *testing.T) {
 	snap := snapshotOf(&model.Service{Name: model.Name{Namespace: "x", Name: "one"}, ClusterIPs: []netip.Addr{ip("10.96.0.1")}})
 	k, opened := &fakeKernel{fail: errors.New("no memory")}, 0
-	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), done: func() { opened++ }}
+	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), metrics: newServiceMetrics(), problems: newProblems("here", slog.New(slog.DiscardHandler)), done: func() { opened++ }}
 	if err := s.step(t.Context(), snap, state.Changes{All: true}); err == nil || k.pruned != 0 || opened != 0 {
 		t.Errorf("after a failed apply: error %v, pruned %d times, done %d times", err, k.pruned, opened)
 	}
@@ -156,7 +157,7 @@ func TestServicesPlanOnlyWhatAChangeTouches(t *testing.T) {
 	}
 	snap := snapshotOf(svc("one", "10.96.0.1"), svc("two", "10.96.0.2"), &model.Node{Name: "here"})
 	k := &fakeKernel{}
-	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), done: func() {}}
+	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), metrics: newServiceMetrics(), problems: newProblems("here", slog.New(slog.DiscardHandler)), done: func() {}}
 	if err := s.step(t.Context(), snap, state.Changes{All: true}); err != nil || len(k.services[0]) != 2 {
 		t.Fatalf("first step: %v, %d plans, want 2", err, len(k.services[0]))
 	}
@@ -169,7 +170,7 @@ func TestServicesPlanOnlyWhatAChangeTouches(t *testing.T) {
 // Service that is no longer there must still be planned, to nothing.
 func TestServicesForgetWhatWentDuringTheFirstStep(t *testing.T) {
 	k := &fakeKernel{}
-	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), done: func() {}}
+	s := &services{params: service.Params{Node: "here"}, datapath: k, health: newHealthPorts(nil, nil), metrics: newServiceMetrics(), problems: newProblems("here", slog.New(slog.DiscardHandler)), done: func() {}}
 	changes := changed(model.KindService, "x/gone")
 	changes.All = true
 	if err := s.step(t.Context(), snapshotOf(&model.Node{Name: "here"}), changes); err != nil {
@@ -241,7 +242,7 @@ func TestVIPsApplyOnlyChanges(t *testing.T) {
 	lb := &model.Service{Name: model.Name{Namespace: "x", Name: "lb"}, Type: model.LoadBalancer, LoadBalancer: []model.LoadBalancerIngress{{IP: ip("192.0.2.9")}}}
 	here, there := &model.Node{Name: "here", Ready: true, InternalIPs: []netip.Addr{ip("192.0.2.1")}}, &model.Node{Name: "there"}
 	k := &fakeKernel{}
-	v := &vips{node: "here", datapath: k}
+	v := &vips{node: "here", datapath: k, done: func() {}}
 	for _, snap := range []*state.Snapshot{snapshotOf(here, there), snapshotOf(here, there, lb), snapshotOf(here, there, lb), snapshotOf(there, lb)} {
 		if err := v.step(t.Context(), snap, state.Changes{}); err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ type vips struct {
 	datapath interface {
 		ApplyVIPs(context.Context, []netip.Addr) error
 	}
+	done    func() // called after each success
 	last    []netip.Addr
 	applied bool
 }
@@ -39,5 +40,6 @@ func (v *vips) step(ctx context.Context, snap *state.Snapshot, _ state.Changes) 
 		return err
 	}
 	v.last, v.applied = mine, true
+	v.done()
 	return nil
 }

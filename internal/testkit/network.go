@@ -61,10 +61,7 @@ type Host struct {
 func (n *Network) Host(name string, addrs ...string) *Host {
 	n.t.Helper()
 	h := &Host{NS: NewNS(n.t, name), net: n}
-	n.hosts++
-	port := fmt.Sprintf("port%d", n.hosts)
-	h.Uplink = n.veth(n.bridge, port, h.NS, "eth0", addrs...)
-	n.must(n.bridge.Link.LinkSetMaster(n.link(n.bridge, port), n.dev))
+	h.Plug(addrs...)
 	for _, a := range addrs {
 		h.Addrs = append(h.Addrs, netip.MustParsePrefix(a).Addr())
 	}
@@ -83,6 +80,22 @@ func (n *Network) veth(a *NS, nameA string, b *NS, nameB string, addrs ...string
 	n.must(a.Link.LinkSetUp(n.link(a, nameA)))
 	n.must(b.Link.LinkSetUp(l))
 	return l
+}
+
+// Unplug removes the host's uplink; Plug gives it another of the same name.
+func (h *Host) Unplug() {
+	h.t.Helper()
+	h.net.must(h.Link.LinkDel(h.Uplink))
+}
+
+// Plug gives the host an uplink again, with addrs as in Network.Host.
+func (h *Host) Plug(addrs ...string) {
+	h.t.Helper()
+	n := h.net
+	n.hosts++
+	port := fmt.Sprintf("port%d", n.hosts)
+	h.Uplink = n.veth(n.bridge, port, h.NS, "eth0", addrs...)
+	n.must(n.bridge.Link.LinkSetMaster(n.link(n.bridge, port), n.dev))
 }
 
 // Node is a Host that forwards for its pods.

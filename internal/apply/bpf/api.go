@@ -5,7 +5,10 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/plan/service"
 )
 
 // Options says where a Datapath lives.
@@ -14,6 +17,11 @@ type Options struct {
 	Cgroup string // cgroup2 directory whose processes' sockets are served (sys.NodeCgroup); "": no socket hooks
 	Uplink string // name of the device to other nodes and clients; "": no node hooks
 	Log    *slog.Logger
+
+	// For tests of upgrades and faults: another version of the maps' form ("": this
+	// one's), and changes to the maps and programs before they are loaded.
+	Layout string
+	Spec   func(*ebpf.CollectionSpec)
 }
 
 // PodLink is the host side of a pod's network.
@@ -47,10 +55,17 @@ type DropCount struct {
 	Count  uint64
 }
 
+// MapFill is how full a map of the kernel is.
+type MapFill struct {
+	Map               string
+	Entries, Capacity int
+}
+
 // FrontendStatus is one row of the frontend map, for status output.
 type FrontendStatus struct {
 	Addr     netip.AddrPort
 	Protocol model.Protocol
+	Owner    service.Key      // the zero Key: nobody has claimed it since Open
 	Internal []netip.AddrPort // backends
 	External []netip.AddrPort
 	Affinity time.Duration

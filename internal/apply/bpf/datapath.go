@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -43,13 +45,22 @@ type Datapath struct {
 	groups   *groups
 	reaper   *reaper
 
+	vips   []netip.Addr // as applied last
+	uplink int          // index of the uplink that the programs are attached to; 0: none yet
+	before *ebpf.Map    // connection table of another layout, to be copied; nil: none
+
 	flows atomic.Int64 // in the connection table after the last Sweep
 }
 
 // Open loads the programs, with the maps pinned below o.Dir if there are any,
 // and attaches them to the cgroup, the uplink and the pods that are there still.
 // It removes nothing but pods whose link is gone.
-func Open(o Options) (*Datapath, error) { return open(o, layout) }
+func Open(o Options) (*Datapath, error) {
+	if o.Layout == "" {
+		o.Layout = layout
+	}
+	return open(o, o.Layout)
+}
 
 func open(o Options, layout string) (*Datapath, error) {
 	if o.Log == nil {
@@ -69,16 +80,18 @@ func open(o Options, layout string) (*Datapath, error) {
 	return d, nil
 }
 
+const noBPFFS = "mount one on the node (mount -t bpf bpf /sys/fs/bpf) and give the agent the host's /sys/fs/bpf: without it nothing would outlive the agent"
+
 func (d *Datapath) dir() string { return filepath.Join(d.o.Dir, d.layout) }
 
 // load puts the programs into the kernel, on maps that are pinned or will be.
 func (d *Datapath) load() error {
 	mapDir := filepath.Join(d.dir(), "maps")
 	if err := os.MkdirAll(mapDir, 0o700); err != nil {
-		return fmt.Errorf("make pin directory: %w", err)
+		return Trouble{"NoBPFFS", fmt.Errorf("make pin directory: %w", err), noBPFFS}
 	}
 	if !sys.IsBPFFS(mapDir) {
-		return fmt.Errorf("%s is not on a bpffs", d.o.Dir)
+		return Trouble{"NoBPFFS", fmt.Errorf("%s is not on a bpffs", d.o.Dir), noBPFFS}
 	}
 	spec, err := loadKernel()
 	if err != nil {
@@ -98,12 +111,19 @@ func (d *Datapath) load() error {
 	if err := errors.Join(spec.Variables[kernelVarNatPortLo].Set(lo), spec.Variables[kernelVarNatPortHi].Set(hi)); err != nil {
 		return fmt.Errorf("set ports for rewritten sources: %w", err)
 	}
+	if d.o.Spec != nil {
+		d.o.Spec(spec)
+	}
+	fit(spec, mapDir)
+	if d.before, err = d.adopt(spec, mapDir); err != nil {
+		return err
+	}
 	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: mapDir}}
 	if err := d.probeIterators(spec, opts); err != nil {
 		return err
 	}
 	if err := spec.LoadAndAssign(&d.objs, opts); err != nil {
-		return fmt.Errorf("load programs: %w", err)
+		return refused(err)
 	}
 	return nil
 }
@@ -158,31 +178,70 @@ func (d *Datapath) Close() error {
 	if d.groups != nil {
 		d.groups.close()
 	}
+	if d.before != nil {
+		d.before.Close()
+	}
 	return d.objs.Close()
 }
 
-// removeOldLayouts detaches the programs of other versions, once this one is
-// complete. Until then both run, and what the one has translated is no Service
-// to the other.
-func (d *Datapath) removeOldLayouts() error {
+// RetireOthers detaches the programs of other versions. Call it when this one
+// knows all that it must: Services, policies, nodes and announced addresses.
+// Until then both run, the other one first, and what the one has translated is
+// no Service to the other.
+func (d *Datapath) RetireOthers() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	dirs, err := layouts(d.o.Dir)
 	if err != nil {
 		return err
 	}
-	for _, dir := range dirs {
-		if dir == d.dir() {
-			continue
-		}
-		d.log.Info("removing the datapath of another version", "dir", dir)
-		// Filters first: while the directory is there, this is tried again.
+	dirs = slices.DeleteFunc(dirs, func(dir string) bool { return dir == d.dir() })
+	if len(dirs) == 0 {
+		return nil
+	}
+	d.log.Info("removing the datapath of another version", "dirs", dirs)
+	return d.handOver(func() error {
+		// Filters first: while a directory is there, this is tried again.
 		if err := d.filters.removeOthers(); err != nil {
 			return err
 		}
-		if err := unpin(dir); err != nil {
-			return err
+		for _, dir := range dirs {
+			if err := unpin(dir); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+}
+
+// handOver calls remove, which takes other programs away, and sees to it that
+// no flow of theirs is lost. Where the connection table is the same for both
+// there is nothing to do.
+func (d *Datapath) handOver(remove func() error) error {
+	if d.before == nil {
+		return remove()
 	}
-	return nil
+	n, err := d.inherit(d.before) // most of them, while the others decide still
+	if err != nil {
+		return err
+	}
+	// From here on a connection may be in neither table for some milliseconds. Its
+	// packets are dropped for so long, and sent again, instead of being refused.
+	if err := d.objs.Handover.Set(uint32(1)); err != nil {
+		return fmt.Errorf("begin to hand over: %w", err)
+	}
+	defer d.objs.Handover.Set(uint32(0))
+	if err := remove(); err != nil {
+		return err
+	}
+	more, err := d.inherit(d.before) // and what they have opened meanwhile
+	d.log.Info("took over flows of another version", "before", n, "after", more)
+	if err != nil {
+		return err
+	}
+	err = d.before.Close()
+	d.before = nil
+	return err
 }
 
 // layouts lists the directories of all versions below dir, which may be the
@@ -196,8 +255,13 @@ func layouts(dir string) ([]string, error) {
 }
 
 // unpin removes one layout: links first, so that no program is left with maps
-// that nobody can reach.
+// that nobody can reach. They are detached by name: the kernel gets round to
+// what nobody holds only later.
 func unpin(dir string) error {
+	l := &links{dir: filepath.Join(dir, "links")}
+	if err := l.prune(); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	for _, part := range []string{"links", "maps", ""} {
 		if err := os.RemoveAll(filepath.Join(dir, part)); err != nil {
 			return fmt.Errorf("unpin: %w", err)

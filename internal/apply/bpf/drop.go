@@ -44,3 +44,13 @@ func (d Drop) String() string {
 	}
 	return fmt.Sprintf("Drop(%d)", uint8(d))
 }
+
+// OfService reports whether the reason lies with a Service, and not with a
+// policy or with the packet.
+func (d Drop) OfService() bool {
+	switch d {
+	case DropNoEndpoints, DropNoLocalEndpoints, DropUnknownPort, DropSourceRange, DropNoNATPort, DropTableFull:
+		return true
+	}
+	return false
+}

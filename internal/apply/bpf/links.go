@@ -36,6 +36,14 @@ func (l *links) close() {
 // swaps the program of the pinned link if there is one and attaches otherwise.
 func (l *links) ensure(name string, prog *ebpf.Program, fits func(*link.Info) bool, attach func() (link.Link, error)) error {
 	path := filepath.Join(l.dir, name)
+	if k := l.open[name]; k != nil { // ours already: only its target may have changed
+		if info, err := k.Info(); err == nil && fits(info) {
+			return nil
+		}
+		if err := l.remove(name); err != nil {
+			return err
+		}
+	}
 	if old, err := link.LoadPinnedLink(path, nil); err == nil {
 		info, err := old.Info()
 		if err == nil && fits(info) && old.Update(prog) == nil {
@@ -126,7 +134,8 @@ func (l *links) cgroup(name string, prog *ebpf.Program, dir string, at ebpf.Atta
 }
 
 // attach puts the programs of the node in place: first the packet hooks, which
-// do nothing without Services, then the sockets'.
+// do nothing without Services, then the sockets'. What is not there to be
+// attached to keeps nothing else from working; Check tries it again.
 func (d *Datapath) attach() error {
 	var err error
 	if d.links, err = newLinks(filepath.Join(d.dir(), "links")); err != nil {
@@ -138,8 +147,8 @@ func (d *Datapath) attach() error {
 	if d.groups, err = newGroups(); err != nil {
 		return err
 	}
-	if err := d.attachUplink(); err != nil {
-		return err
+	for _, t := range d.mend() {
+		d.log.Error("programs are not attached", "reason", t.Reason, "err", t.Err, "fix", t.Fix)
 	}
 	for ifindex := range d.pods {
 		if _, gone := net.InterfaceByIndex(ifindex); gone != nil {
@@ -151,10 +160,32 @@ func (d *Datapath) attach() error {
 			return err
 		}
 	}
-	if err := d.attachSockets(); err != nil {
-		return err
-	}
 	return d.links.prune()
+}
+
+// Check looks whether the programs are attached where they should be: devices
+// and cgroups come and go, and a program's attachment with them. It mends what
+// it can and returns what it cannot. uplink is the device's name now, "" if there
+// is none. Call it in the node's network namespace.
+func (d *Datapath) Check(uplink string) []Trouble {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if uplink != "" && d.o.Uplink != "" {
+		d.o.Uplink = uplink
+	}
+	return d.mend()
+}
+
+// mend attaches what is not attached.
+func (d *Datapath) mend() []Trouble {
+	var out []Trouble
+	if err := d.attachUplink(); err != nil {
+		out = append(out, Trouble{reasonUplink, err, fmt.Sprintf("bring the device %s back with the node's address: until then nobody outside reaches this node's Services", d.o.Uplink)})
+	}
+	if err := d.attachSockets(); err != nil {
+		out = append(out, Trouble{reasonSockets, err, "mount cgroup2 and give the agent the host's /sys/fs/cgroup: until then the node's own programs reach no Service; pods do"})
+	}
+	return out
 }
 
 func (d *Datapath) attachUplink() error {
@@ -168,7 +199,17 @@ func (d *Datapath) attachUplink() error {
 	if err := d.links.tcx("from_net", d.objs.FromNet, dev.Index, ebpf.AttachTCXIngress); err != nil {
 		return err
 	}
-	return d.links.tcx("to_net", d.objs.ToNet, dev.Index, ebpf.AttachTCXEgress)
+	if err := d.links.tcx("to_net", d.objs.ToNet, dev.Index, ebpf.AttachTCXEgress); err != nil {
+		return err
+	}
+	another := d.uplink != 0 && d.uplink != dev.Index
+	d.uplink = dev.Index
+	if !another {
+		return nil
+	}
+	d.log.Info("the uplink is another device now", "uplink", d.o.Uplink, "ifindex", dev.Index)
+	clear(d.groups.joined) // the memberships went with the device
+	return d.applyVIPs()   // which neighbours find by its hardware address
 }
 
 func (d *Datapath) attachSockets() error {

@@ -136,6 +136,7 @@ func TestLayouts(t *testing.T) {
 	w.openPods()
 	w.set(web("web", "10.96.0.1"), w.b1.IPs[0])
 	w.must(w.node1.dp.PruneServices(t.Context()))
+	w.must(w.node1.dp.RetireOthers())
 	if _, err := os.Stat(w.node1.dir + "/" + layout); err == nil {
 		t.Error("the old layout is still there")
 	}

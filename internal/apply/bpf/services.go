@@ -143,12 +143,7 @@ func (s *services) drop(ports, sets []uint32) {
 // PruneServices removes what no ApplyServices since Open has mentioned. Call it
 // once, after the first complete ApplyServices with synced sources.
 func (d *Datapath) PruneServices(ctx context.Context) error {
-	if err := d.services.prune(ctx); err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.removeOldLayouts()
+	return d.services.prune(ctx)
 }
 
 func (s *services) prune(ctx context.Context) error {

@@ -2,49 +2,79 @@ package bpf
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/plan/service"
 )
 
-// ReadServices lists the installed frontends, by address.
-func (d *Datapath) ReadServices() ([]FrontendStatus, error) {
-	slots := map[kernelSlotKey]netip.AddrPort{}
-	err := each(d.objs.Slots, func(k kernelSlotKey, v kernelBackend) { slots[k] = netip.AddrPortFrom(v.Addr.addr(), swap(v.Port)) })
-	if err != nil {
-		return nil, fmt.Errorf("read backends: %w", err)
+// ReadServices lists the frontends in the kernel, by address: those of owners
+// for which match returns true, and with the zero Key those of nobody.
+func (d *Datapath) ReadServices(match func(owner service.Key) bool) ([]FrontendStatus, error) {
+	d.services.mu.Lock()
+	defer d.services.mu.Unlock()
+	type row struct {
+		key   kernelFrontendKey
+		value kernelFrontend
+		owner service.Key
 	}
-	backends := func(set, n uint32) []netip.AddrPort {
-		var out []netip.AddrPort
-		for i := range n {
-			out = append(out, slots[kernelSlotKey{Set: set, Index: i}])
+	var rows []row
+	err := each(d.objs.Frontends, func(k kernelFrontendKey, v kernelFrontend) {
+		r := row{key: k, value: v}
+		if a := d.services.frontends[k].owner; a != nil {
+			r.owner = a.key
 		}
-		return out
-	}
-	var out []FrontendStatus
-	err = each(d.objs.Frontends, func(k kernelFrontendKey, v kernelFrontend) {
-		if v.Flags&feAddress != 0 {
-			return
+		if v.Flags&feAddress == 0 && match(r.owner) {
+			rows = append(rows, r)
 		}
-		a := k.Addr.addr()
-		if !a.IsValid() {
-			a = netip.IPv6Unspecified() // the zero address is a frontend's "any of the node's IPv6 addresses"
-		}
-		out = append(out, FrontendStatus{
-			Addr: netip.AddrPortFrom(a, swap(k.Port)), Protocol: model.Protocol(k.Proto),
-			Internal: backends(v.Internal, v.N_internal), External: backends(v.External, v.N_external),
-			Affinity: time.Duration(v.Affinity) * time.Second,
-		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read frontends: %w", err)
 	}
+	out := make([]FrontendStatus, len(rows))
+	for i, r := range rows {
+		a := r.key.Addr.addr()
+		if !a.IsValid() {
+			a = netip.IPv6Unspecified() // the zero address is a frontend's "any of the node's IPv6 addresses"
+		}
+		out[i] = FrontendStatus{
+			Addr: netip.AddrPortFrom(a, swap(r.key.Port)), Protocol: model.Protocol(r.key.Proto), Owner: r.owner,
+			Affinity: time.Duration(r.value.Affinity) * time.Second,
+		}
+		if out[i].Internal, err = d.readSet(r.value.Internal, r.value.N_internal); err != nil {
+			return nil, err
+		}
+		if out[i].External, err = d.readSet(r.value.External, r.value.N_external); err != nil {
+			return nil, err
+		}
+	}
 	slices.SortFunc(out, func(a, b FrontendStatus) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol))
 	})
+	return out, nil
+}
+
+// readSet reads the backends of a set. One that is not there is left out: the
+// programs would find nothing either.
+func (d *Datapath) readSet(set, n uint32) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for i := range n {
+		var b kernelBackend
+		err := d.objs.Slots.Lookup(kernelSlotKey{Set: set, Index: i}, &b)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read backends: %w", err)
+		}
+		out = append(out, netip.AddrPortFrom(b.Addr.addr(), swap(b.Port)))
+	}
 	return out, nil
 }
 
@@ -87,4 +117,34 @@ func (d *Datapath) ReadDrops() ([]DropCount, error) {
 		}
 	}
 	return out, nil
+}
+
+// ReadFill counts the entries of the maps for Services. It reads all of them.
+func (d *Datapath) ReadFill() ([]MapFill, error) {
+	var out []MapFill
+	m := &d.objs.kernelMaps
+	for _, x := range []struct {
+		name  string
+		m     *ebpf.Map
+		count func(*ebpf.Map) (int, error)
+	}{
+		{kernelMapFrontends, m.Frontends, countEntries[kernelFrontendKey, kernelFrontend]},
+		{kernelMapSlots, m.Slots, countEntries[kernelSlotKey, kernelBackend]},
+		{kernelMapMembers, m.Members, countEntries[kernelMemberKey, kernelMember]},
+		{kernelMapRanges, m.Ranges, countEntries[kernelRangeKey, uint32]},
+		{kernelMapNames, m.Names, countEntries[kernelNameKey, kernelName]},
+		{kernelMapConns, m.Conns, func(*ebpf.Map) (int, error) { return int(d.flows.Load()), nil }},
+	} {
+		n, err := x.count(x.m)
+		if err != nil {
+			return nil, fmt.Errorf("count %s: %w", x.name, err)
+		}
+		out = append(out, MapFill{x.name, n, int(x.m.MaxEntries())})
+	}
+	return out, nil
+}
+
+func countEntries[K, V any](m *ebpf.Map) (n int, err error) {
+	err = eachBatch(m, func(K, V) { n++ })
+	return n, err
 }

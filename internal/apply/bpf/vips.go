@@ -24,6 +24,13 @@ func uplinkOf(name string) (*net.Interface, error) {
 func (d *Datapath) ApplyVIPs(ctx context.Context, vips []netip.Addr) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.vips = vips
+	return d.applyVIPs()
+}
+
+// applyVIPs does so with the uplink as it is now.
+func (d *Datapath) applyVIPs() error {
+	vips := d.vips
 	want := map[kernelAddr]kernelVip{}
 	if len(vips) > 0 || len(d.groups.joined) > 0 {
 		dev, err := uplinkOf(d.o.Uplink)

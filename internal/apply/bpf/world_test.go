@@ -212,7 +212,7 @@ func (w *world) dump() {
 	for _, n := range []*testNode{w.node1, w.node2} {
 		drops, _ := n.dp.ReadDrops()
 		w.Logf("%s drops: %v", n.Name, drops)
-		services, _ := n.dp.ReadServices()
+		services, _ := n.dp.ReadServices(func(service.Key) bool { return true })
 		for _, s := range services {
 			w.Logf("%s %v/%v -> %v, others %v", n.Name, s.Addr, s.Protocol, s.Internal, s.External)
 		}

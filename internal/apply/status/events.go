@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/source/kube"
 )
 
 // repeat is how often an Event is renewed while its cause lasts. API servers
@@ -28,10 +29,10 @@ const patience = time.Second
 // component is the source that Events name.
 const component = "fairway"
 
-// events writes one Event for each Rejected and renews it while it lasts. The
+// Events writes one Event for each Rejected and renews it while it lasts. The
 // Event's name follows from its content, so a restart or another leader counts
 // up the same Event instead of writing a second one.
-type events struct {
+type Events struct {
 	core  rest.Interface
 	now   func() time.Time
 	since map[eventKey]time.Time // when a mistake that lasts was first seen
@@ -42,13 +43,22 @@ type eventKey struct {
 	uid, reason, note string
 }
 
-func newEvents(core rest.Interface) *events {
-	return &events{core: core, now: time.Now, since: map[eventKey]time.Time{}, sent: map[eventKey]time.Time{}}
+// NewEvents returns the Events of a role that writes nothing else.
+func NewEvents(config *rest.Config) (*Events, error) {
+	core, err := kube.NewClients(config).ForGroup(corev1.SchemeGroupVersion)
+	if err != nil {
+		return nil, err
+	}
+	return newEvents(core), nil
 }
 
-// emit tells what is new or was told long ago. wait is the time until there
+func newEvents(core rest.Interface) *Events {
+	return &Events{core: core, now: time.Now, since: map[eventKey]time.Time{}, sent: map[eventKey]time.Time{}}
+}
+
+// Emit tells what is new or was told long ago. wait is the time until there
 // will be something to tell though nothing changes; 0: never.
-func (e *events) emit(ctx context.Context, rejected []model.Rejected) (wait time.Duration, err error) {
+func (e *Events) Emit(ctx context.Context, rejected []model.Rejected) (wait time.Duration, err error) {
 	var errs []error
 	now := e.now()
 	current := map[eventKey]bool{}
@@ -80,7 +90,7 @@ func (e *events) emit(ctx context.Context, rejected []model.Rejected) (wait time
 	return wait, errors.Join(errs...)
 }
 
-func (e *events) write(ctx context.Context, r model.Rejected, now time.Time) error {
+func (e *Events) write(ctx context.Context, r model.Rejected, now time.Time) error {
 	namespace := r.Ref.Namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault

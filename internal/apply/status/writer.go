@@ -36,7 +36,7 @@ type Want struct {
 // Writer writes statuses and Events.
 type Writer struct {
 	core, networking rest.Interface
-	events           *events
+	events           *Events
 	log              *slog.Logger
 }
 
@@ -69,7 +69,7 @@ func (w *Writer) Apply(ctx context.Context, snap *state.Snapshot, want Want) (ag
 			errs = append(errs, w.applyIngress(ctx, ing, want.Ingresses[name]))
 		}
 	}
-	again, err = w.events.emit(ctx, want.Rejected)
+	again, err = w.events.Emit(ctx, want.Rejected)
 	return again, errors.Join(append(errs, err)...)
 }
 

@@ -111,6 +111,27 @@ func (s *Server) Reconcile() error {
 	})
 }
 
+// Reroute gives the pods their routes again: the kernel takes them away with
+// the node's own address, which is their source. bare: do without it.
+func (s *Server) Reroute(bare bool) error {
+	sources := s.o.Sources
+	if bare {
+		sources = nil
+	}
+	var errs []error
+	for _, rec := range s.records.list() {
+		unlock, ok := s.locks.try(rec.Host)
+		if !ok {
+			continue // a call is working on it
+		}
+		if rec, ok := s.records.get(rec.Host); ok {
+			errs = append(errs, netdev.Up(s.veth(rec), sources))
+		}
+		unlock()
+	}
+	return errors.Join(errs...)
+}
+
 // GC releases all that is not in valid, the runtime's complete list.
 func (s *Server) GC(valid []cni.Attachment) error {
 	return s.sweep("the runtime does not know it any more", func(rec Record) (bool, error) {
