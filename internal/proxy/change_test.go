@@ -31,6 +31,7 @@ func TestChangesUnderLoad(t *testing.T) {
 	stop := make(chan struct{})
 	var requests atomic.Int64
 	var wg sync.WaitGroup
+	long := w.long(stop, &wg)
 	for i := range 6 {
 		url := []string{"http://h.example/x", "https://h.example/x"}[i%2]
 		wg.Go(func() {
@@ -50,7 +51,7 @@ func TestChangesUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for i := range 300 {
+	for i := range 1000 {
 		switch i % 3 {
 		case 0:
 			w.set(ingress("other", fmt.Sprintf("h%d.example", i), "/ a"), ingress("more", "h.example", fmt.Sprintf("/p%d b", i)))
@@ -64,9 +65,88 @@ func TestChangesUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if n := requests.Load(); n < 300 {
-		t.Errorf("only %d requests during 300 changes", n)
+	if n := requests.Load(); n < 1000 {
+		t.Errorf("only %d requests during 1,000 changes", n)
 	}
+	for name, n := range long {
+		if n.Load() < 10 {
+			t.Errorf("%s: only %d pieces during 1,000 changes", name, n.Load())
+		}
+	}
+}
+
+// long begins what lasts as long as the changes: a download over each version and an
+// upgraded connection. It counts what they get.
+func (w *world) long(stop chan struct{}, wg *sync.WaitGroup) map[string]*atomic.Int64 {
+	t := w.t
+	s := w.backendFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			c, _, _ := rw.(http.Hijacker).Hijack()
+			defer c.Close()
+			io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			io.Copy(c, c)
+			return
+		}
+		for r.Context().Err() == nil {
+			rw.Write(make([]byte, 1000))
+			http.NewResponseController(rw).Flush()
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+	w.set(service("long"), slice("long", s), ingress("long", "long.example", "/ long"))
+	count := map[string]*atomic.Int64{"http": {}, "https": {}, "upgrade": {}}
+	for _, scheme := range []string{"http", "https"} {
+		c := w.client()
+		c.Timeout = 0
+		resp, err := c.Get(scheme + "://long.example/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			defer resp.Body.Close()
+			for b := make([]byte, 1000); ; {
+				_, err := io.ReadFull(resp.Body, b)
+				if err == io.EOF {
+					return
+				}
+				if err != nil {
+					t.Errorf("download over %s: %v", scheme, err)
+					return
+				}
+				count[scheme].Add(1)
+			}
+		})
+	}
+	c := w.raw("http")
+	c.SetDeadline(time.Time{})
+	c.send("GET / HTTP/1.1\r\nHost: long.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	if resp, err := http.ReadResponse(c.Reader, nil); err != nil || resp.StatusCode != 101 {
+		t.Fatalf("upgrade: %v %v", resp, err)
+	}
+	wg.Go(func() {
+		b := make([]byte, 4)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			_, err := io.WriteString(c.Conn, "ping")
+			if err == nil {
+				_, err = io.ReadFull(c.Reader, b)
+			}
+			if err != nil || string(b) != "ping" {
+				t.Errorf("upgraded connection: %q %v", b, err)
+				return
+			}
+			count["upgrade"].Add(1)
+		}
+	})
+	return count
 }
 
 // TestPodDiesDuringRequests kills one of three backends, its connections
