@@ -29,13 +29,18 @@ func main() {
 	only := flag.String("case", "", "only the cases whose names contain this")
 	root := flag.String("root", "..", "root of the repository")
 	serve := flag.String("grpc-upstream", "", "be the upstream for gRPC at this address, and nothing else")
+	latency := flag.String("latency", "", "ask the proxy at this address at -rate, and nothing else")
+	rate := flag.Float64("rate", 1000, "requests per second of -latency")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := error(nil)
-	if *serve != "" {
+	switch {
+	case *serve != "":
 		err = serveGRPC(ctx, *serve)
-	} else {
+	case *latency != "":
+		err = measureLatency(*latency, *rate, *length)
+	default:
 		err = run(ctx, *root, *runs, *length, *idle, *only)
 	}
 	if err != nil {
@@ -59,6 +64,9 @@ func run(ctx context.Context, root string, runs int, length time.Duration, idle 
 	}
 	defer os.RemoveAll(dir)
 	b := &bench{tools: tools, length: length, only: only}
+	if b.self, err = os.Executable(); err != nil {
+		return err
+	}
 	b.servers, err = startAll(ctx, tools, dir)
 	defer stopAll(b.servers)
 	if err != nil {
@@ -92,6 +100,7 @@ type bench struct {
 	servers []*server
 	length  time.Duration
 	only    string
+	self    string // this program
 	set     record.Set
 }
 

@@ -4,15 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/fairway-net/fairway/bench/peer"
@@ -151,49 +147,6 @@ func number(re *regexp.Regexp, text []byte) float64 {
 		return 0
 	}
 	return numberIn(m[1])
-}
-
-const latencyCase = "HTTP/1.1, 64 connections, 70 % of the slower C peer's rate"
-
-// latencies asks every proxy at one rate, which the slower of the C peers can do
-// with ease.
-func (b *bench) latencies(ctx context.Context, rate float64) error {
-	const conns = 64
-	p99 := map[string]float64{}
-	for _, s := range b.servers {
-		if s.upstream || s.at[plain] == "" {
-			continue
-		}
-		log := filepath.Join(s.cmd.Dir, "latency.log")
-		_ = os.Remove(log)
-		each := max(1, math.Round(rate/conns)) // per connection and second; in its timed mode h2load does not always end
-		text, err := b.client(ctx, s, b.tools.h2load, "--h1", "-t1", fmt.Sprint("-c", conns), fmt.Sprint("--rps=", each),
-			fmt.Sprint("-n", conns*each*max(1, math.Round(b.length.Seconds()))), "--log-file="+log, "-H", "Host: h0.example", "http://"+s.at[plain]+"/small")
-		if err != nil {
-			return err
-		}
-		lines, err := os.ReadFile(log)
-		if err != nil {
-			return err
-		}
-		var took []float64
-		for line := range strings.Lines(string(lines)) {
-			if part := strings.Fields(line); len(part) == 3 {
-				v, _ := strconv.ParseFloat(part[2], 64)
-				took = append(took, v/1000)
-			}
-		}
-		if len(took) == 0 {
-			return fmt.Errorf("no latency was recorded\n%s", text)
-		}
-		slices.Sort(took)
-		p99[s.name] = took[len(took)*99/100]
-		b.set.Add(s.name, latencyCase, "p99 latency", "ms", p99[s.name])
-		b.set.Add(s.name, latencyCase, "median latency", "ms", took[len(took)/2])
-		b.set.Add(s.name, latencyCase, "throughput", "requests/s", h2Figures(text).rate)
-	}
-	b.set.Add("fairway / haproxy", latencyCase, "p99 latency", "×", p99["fairway"]/p99["haproxy"])
-	return nil
 }
 
 // weighAll says how much memory a connection takes that has had one request and
