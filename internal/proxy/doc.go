@@ -7,14 +7,16 @@
 // connection (HTTP/1) or stream (HTTP/2), writes the request to the endpoint and
 // reads the response.
 //
-// The files follow a request: server (life cycle), listen (connections), tls; the
-// clients, front with deliver and answer (HTTP/1) and stream (HTTP/2); handler (which
-// rule, and what it asks for in which order), policy and limit (who may ask),
-// forward (which backend), call (attempts, and the way of the response), header,
-// pool and endpoint (which endpoint); the endpoints, link (HTTP/1) and mux (HTTP/2),
-// pump (bodies of requests). Last: respond (answers of our own), accesslog, metrics,
-// admin. Every client is a downstream of a call, every endpoint an upstream, and
-// both see heads in the form of HTTP/1. Invariants:
+// The files follow a request: server (life cycle), handover (to the next process),
+// listen (connections), preamble (what comes before HTTP and TLS), tls, layer4 (ports
+// that are passed on as they are); the clients, front with deliver and answer
+// (HTTP/1), stream (HTTP/2) and quic (HTTP/3); handler (which rule, and what it asks
+// for in which order), policy and limit (who may ask), forward (which backend), call
+// (attempts, and the way of the response), header, pool, balance and endpoint (which
+// endpoint); the endpoints, link (HTTP/1) and mux (HTTP/2), pump (bodies of requests).
+// Last: respond (answers of our own), accesslog, trace, metrics, admin. Every client
+// is a downstream of a call, every endpoint an upstream, and both see heads in the
+// form of HTTP/1. Invariants:
 //
 //   - Apply swaps the plan as a whole. A request keeps the rule that it began
 //     with; no connection, stream or upgraded connection is ever closed because
