@@ -10,6 +10,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -32,17 +33,18 @@ func main() {
 	changes := flag.Int("changes", 200, "how many changes of one of them to time")
 	without := flag.String("without", "", "peers to leave out, separated by commas")
 	also := flag.String("also", "", "another build of fairway to measure beside this one")
+	into := flag.String("o", "", "put the table into this page, between the comments bench-dns and /bench-dns")
 	root := flag.String("root", "..", "root of the repository")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *root, strings.Split(*without, ","), *also, *names, *runs, *services, *changes, *length); err != nil {
+	if err := run(ctx, *root, strings.Split(*without, ","), *also, *into, *names, *runs, *services, *changes, *length); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-dns:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root string, without []string, also string, names, runs, services, changes int, length time.Duration) error {
+func run(ctx context.Context, root string, without []string, also, into string, names, runs, services, changes int, length time.Duration) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -86,7 +88,14 @@ func run(ctx context.Context, root string, without []string, also string, names,
 			}
 		}
 	}
-	set.WriteTable(os.Stdout)
+	var table bytes.Buffer
+	set.WriteTable(&table)
+	os.Stdout.Write(table.Bytes())
+	if into != "" {
+		if err := record.Splice(into, "bench-dns", record.Machine()+".\n\n"+table.String()); err != nil {
+			return err
+		}
+	}
 	return set.WriteJSON(filepath.Join(root, "bench", "out"), "dns")
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -201,6 +202,8 @@ func feedZone(ctx context.Context, store *state.Store, x *index.Index, log *slog
 		if !x.Synced() {
 			x.SetSynced()
 			log.Info("zone complete", "services", snap.Services.Len(), "namespaces", snap.Namespaces.Len())
+			// The first lists have left as much behind as there is.
+			go debug.FreeOSMemory()
 		}
 		return nil
 	})
