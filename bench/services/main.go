@@ -6,7 +6,7 @@
 // have no way out. All endpoints are addresses in them, served by one process
 // for this node and one for all others, and an API of the same content (api.go)
 // stands in for the cluster's. What counts as programmed is what a connection
-// finds, for every subject alike. Needs root, nft and iptables.
+// finds, for every subject alike. Needs root and nft; iptables is fetched if it is not there.
 package main
 
 import (
@@ -46,6 +46,7 @@ type plan struct {
 	figures         []string
 	changes         int
 	limit, deadline time.Duration
+	env             []string // of the cases; nil: this process's
 }
 
 func main() {
@@ -127,6 +128,11 @@ func (p plan) run(ctx context.Context) error {
 		return err
 	}
 	p.root = root
+	if !slices.Contains(p.without, "kube-proxy iptables") {
+		if p.env, err = iptables(ctx, filepath.Join(root, "bin", "bench")); err != nil {
+			return err
+		}
+	}
 	begin, load := time.Now(), loadAverage()
 	var set record.Set
 	hopeless := map[string]bool{} // subjects that ran into the limit: they will at more Services as well
@@ -218,6 +224,7 @@ func (p plan) inNamespace(parent context.Context, subject string, n int) ([]samp
 		"-changes", strconv.Itoa(changes), "-figures", strings.Join(p.figures, ","))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
+	cmd.Env = p.env
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
