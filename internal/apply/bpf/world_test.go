@@ -160,7 +160,11 @@ func (w *world) set(svc *model.Service, backends ...netip.Addr) {
 
 func (w *world) setEndpoints(svc *model.Service, eps ...model.Endpoint) {
 	w.Helper()
-	ports := []model.EndpointPort{{Name: "tcp", Protocol: model.TCP, Port: 8080}, {Name: "udp", Protocol: model.UDP, Port: 8080}}
+	w.setSlices(svc, []model.EndpointPort{{Name: "tcp", Protocol: model.TCP, Port: 8080}, {Name: "udp", Protocol: model.UDP, Port: 8080}}, eps...)
+}
+
+func (w *world) setSlices(svc *model.Service, ports []model.EndpointPort, eps ...model.Endpoint) {
+	w.Helper()
 	w.store.Update(func(tx *state.Tx) {
 		tx.Set(svc)
 		for _, f := range []model.Family{model.IPv4, model.IPv6} {
