@@ -133,6 +133,8 @@ __global int masquerade(struct __sk_buff *skb, struct pkt *p)
 {
 	if (!p || net_of(&p->t.dst) || !(net_of(&p->t.src) & NET_LOCAL_POD))
 		return TCX_PASS;
+	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) /* an answer, whatever is known of the question */
+		return TCX_PASS;
 	if (find_reverse(&p->t, SCOPE_POD_IN))
 		return TCX_PASS;
 	struct addr *own = node_addr(p->v6);

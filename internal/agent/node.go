@@ -22,6 +22,7 @@ import (
 	"github.com/fairway-net/fairway/internal/run"
 	"github.com/fairway-net/fairway/internal/source/kube"
 	"github.com/fairway-net/fairway/internal/state"
+	"github.com/fairway-net/fairway/internal/sys"
 )
 
 // NodeOptions are what `fairway agent` is started with.
@@ -144,7 +145,11 @@ func (n *nodeAgent) work(self *model.Node, datapath *bpf.Datapath, uplink netdev
 	}
 	n.metrics.pods.Store(pods)
 	health := newHealthPorts(func() bool { return n.ready() == nil }, o.Log)
-	services := &services{params: service.Params{Node: o.Node}, datapath: datapath, health: health, metrics: n.metrics.services, problems: n.problems, done: done("services")}
+	serviceEvents, err := status.NewWriter(o.Rest, o.Log)
+	if err != nil {
+		return err
+	}
+	services := &services{params: service.Params{Node: o.Node, NoSCTP: !sys.HasSCTP()}, datapath: datapath, health: health, metrics: n.metrics.services, problems: n.problems, events: serviceEvents, log: o.Log, done: done("services")}
 	failed := services.failures
 	n.inspect.failed.Store(&failed)
 	events, err := status.NewWriter(o.Rest, o.Log)

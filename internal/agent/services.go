@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/apply/bpf"
+	"github.com/fairway-net/fairway/internal/apply/status"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/service"
 	"github.com/fairway-net/fairway/internal/report"
@@ -36,6 +39,13 @@ type services struct {
 
 	mu     sync.Mutex
 	failed map[service.Key]error // what is not, or not wholly, in the kernel
+
+	events interface { // tells by Events what a Service asks for in vain
+		Apply(context.Context, *state.Snapshot, status.Want) (again time.Duration, err error)
+	}
+	log      *slog.Logger
+	rejected map[service.Key][]model.Rejected
+	untold   bool // rejected has changed
 }
 
 func (s *services) kinds() []model.Kind {
@@ -75,6 +85,35 @@ func (s *services) step(ctx context.Context, snap *state.Snapshot, changes state
 	if len(failed) > 0 {
 		return run.Again{After: retryFailed}
 	}
+	return s.tell(ctx, snap)
+}
+
+// noteRejected remembers what a plan rejects.
+func (s *services) noteRejected(p *service.Plan) {
+	if len(p.Rejected) == 0 && len(s.rejected[p.Key]) == 0 {
+		return
+	}
+	if s.untold = true; s.rejected == nil {
+		s.rejected = map[service.Key][]model.Rejected{}
+	}
+	if s.rejected[p.Key] = p.Rejected; len(p.Rejected) == 0 {
+		delete(s.rejected, p.Key)
+	}
+}
+
+// tell writes an Event for each part of a Service that this node cannot do, for as
+// long as that lasts.
+func (s *services) tell(ctx context.Context, snap *state.Snapshot) error {
+	if !s.untold && len(s.rejected) == 0 {
+		return nil
+	}
+	again, err := s.events.Apply(ctx, snap, status.Want{Rejected: slices.Concat(slices.Collect(maps.Values(s.rejected))...)})
+	if s.untold = false; err != nil {
+		s.log.Warn("write Events", "err", err) // the Services are in place
+	}
+	if again > 0 {
+		return run.Again{After: again}
+	}
 	return nil
 }
 
@@ -87,6 +126,7 @@ func (s *services) apply(ctx context.Context, snap *state.Snapshot, keys []servi
 		plans := make([]service.Plan, len(keys))
 		for i, k := range keys {
 			plans[i] = service.For(snap, s.params, k)
+			s.noteRejected(&plans[i])
 			if s.health.concerns(&plans[i]) {
 				checks = append(checks, service.Plan{Key: k, HealthCheckPort: plans[i].HealthCheckPort, LocalReady: plans[i].LocalReady})
 			}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -96,6 +97,9 @@ func For(snap *state.Snapshot, p Params, key Key) Plan {
 			}
 		}
 	}
+	if p.NoSCTP {
+		plan.Rejected = withoutSCTP(svc, p.Node)
+	}
 	slices.SortFunc(plan.Ports, comparePorts)
 	if svc.Type == model.LoadBalancer && svc.ExternalLocal {
 		plan.HealthCheckPort, plan.LocalReady = svc.HealthCheckNodePort, len(local)
@@ -105,6 +109,24 @@ func For(snap *state.Snapshot, p Params, key Key) Plan {
 
 // proxied reports whether proxies have anything to do with svc.
 func proxied(svc *model.Service) bool { return skipped(svc) == "" }
+
+// withoutSCTP says which ports programs on the node cannot use. They are planned
+// all the same: packets of whoever brings SCTP along are served.
+func withoutSCTP(svc *model.Service, node string) []model.Rejected {
+	var out []model.Rejected
+	for i := range svc.Ports {
+		if svc.Ports[i].Protocol != model.SCTP {
+			continue
+		}
+		out = append(out, model.Rejected{
+			Ref:   model.Ref{Kind: model.KindService, Name: svc.Name, UID: svc.UID},
+			Field: fmt.Sprintf("spec.ports[%d].protocol", i), Reason: "NoSCTP",
+			Message: fmt.Sprintf("the kernel of node %s has no SCTP sockets: the port is forwarded, but no program on this node can listen or connect", node),
+			Fix:     "use a kernel with CONFIG_IP_SCTP, or load the module sctp",
+		})
+	}
+	return out
+}
 
 func families(svc *model.Service) []model.Family {
 	var out []model.Family

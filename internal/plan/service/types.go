@@ -35,7 +35,8 @@ func (k Key) String() string { return k.Kind.String() + " " + k.Name.String() }
 
 // Params is what a node needs to know of itself.
 type Params struct {
-	Node string // name of the Node object
+	Node   string // name of the Node object
+	NoSCTP bool   // the kernel has no sockets of SCTP
 }
 
 // Plan is all that one node does for one Key. A Plan without Ports means that
