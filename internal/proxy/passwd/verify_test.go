@@ -13,7 +13,7 @@ func TestVerify(t *testing.T) {
 		"{SSHA}gVK8WC9YyFT1gMsQHTGCgT3sSv5zYWx0": "secret",
 	}
 	for _, scheme := range []string{"-apr1", "-1", "-5", "-6"} {
-		for _, password := range []string{"secret", "", "a", strings.Repeat("long password ", 9), "sch\u00f6n"} {
+		for _, password := range []string{"secret", "a", strings.Repeat("long password ", 9), "sch\u00f6n"} {
 			for _, salt := range []string{"abcdefgh", "x"} {
 				out, err := exec.Command("openssl", "passwd", scheme, "-salt", salt, "--", password).Output()
 				if err != nil {
