@@ -207,6 +207,47 @@ func TestNoCgroup(t *testing.T) {
 	})
 }
 
+// TestMapsFull: a Service that does not fit says so and holds up no other; when
+// there is room again it is there.
+func TestMapsFull(t *testing.T) {
+	w := newFaultWorld(t)
+	w.agent = w.startAgent(agentSpec{Break: "small"}) // room for four Services: each has an address and a wildcard
+	w.agent.awaitReady()
+	w.addPod("a1")
+	w.pods["a1"].Serve(":8080")
+	w.addPod("a2")
+	for i := range 6 {
+		name := fmt.Sprintf("s%d", i)
+		w.api.Set("services", w.service(name, fmt.Sprintf("10.96.0.%d:80", i+1), 0))
+		w.endpoints(name, "a1")
+	}
+	w.await("two Services without room", func() bool { return w.agent.metric("fairway_service_failed") == 2 })
+	w.await("an Event", func() bool { return w.api.HasEvent("MapFull") && w.api.HasEvent("remove Services") })
+	if got := w.agent.get("/readyz"); got != "ok\n" {
+		t.Errorf("the agent says %q: most Services work", got)
+	}
+	if failed := w.agent.kernel().Failed; len(failed) != 2 {
+		t.Errorf("failed: %+v, want two", failed)
+	}
+	works := func() (n int) {
+		for i := range 6 {
+			if _, err := w.pods["a2"].AskWithin(nil, "tcp", fmt.Sprintf("10.96.0.%d:80", i+1), time.Second); err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	if n := works(); n != 4 {
+		t.Errorf("%d Services work, want 4", n)
+	}
+	w.api.Delete("services", "test/s0")
+	w.api.Delete("services", "test/s1")
+	w.await("room for all", func() bool { return w.agent.metric("fairway_service_failed") == 0 })
+	if n := works(); n != 4 {
+		t.Errorf("%d Services work after two have gone, want the other 4", n)
+	}
+}
+
 // TestUplinkDisappears: the device to the world goes and comes back.
 func TestUplinkDisappears(t *testing.T) {
 	w := newFaultWorld(t)
@@ -250,6 +291,8 @@ func tweaks(s agentSpec) func(*bpf.Options) {
 			o.Spec = func(spec *ebpf.CollectionSpec) { spec.Maps["frontends"].MaxEntries *= 2 }
 		case "conns":
 			o.Spec = func(spec *ebpf.CollectionSpec) { spec.Maps["conns"].MaxEntries *= 2 }
+		case "small":
+			o.Spec = func(spec *ebpf.CollectionSpec) { spec.Maps["frontends"].MaxEntries = 8 }
 		case "cgroup":
 			o.Cgroup = "/sys/fs/cgroup/nowhere"
 		}

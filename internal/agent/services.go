@@ -155,7 +155,7 @@ func (s *services) note(failed []bpf.Failed) {
 		s.problems.clear("services")
 		return
 	}
-	t := troubleOf(bpf.Full(failed[0].Err))
+	t := troubleOf(failed[0].Err)
 	s.problems.set("services", false, model.Rejected{Reason: t.Reason, Fix: t.Fix,
 		Message: fmt.Sprintf("%d Services are not, or not wholly, in the kernel; one is %v: %s", len(failed), failed[0].Key, t.Message)})
 }
@@ -166,7 +166,7 @@ func (s *services) failures() []report.Failure {
 	defer s.mu.Unlock()
 	var out []report.Failure
 	for k, err := range s.failed {
-		t := troubleOf(bpf.Full(err))
+		t := troubleOf(err)
 		out = append(out, report.Failure{Owner: k.String(), Message: t.Message, Fix: t.Fix})
 	}
 	return out

@@ -96,7 +96,8 @@ func explain(m *ebpf.Map, err error) error {
 		name = info.Name
 	}
 	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) { // hashes say the one, tries the other
-		return fmt.Errorf("map %s is full: it has room for %d entries", name, m.MaxEntries())
+		err := fmt.Errorf("map %s is full: it has room for %d entries", name, m.MaxEntries())
+		return Trouble{"MapFull", err, "remove Services or endpoints that nobody needs: what waits is tried again every few seconds; what is in the kernel goes on working"}
 	}
 	return fmt.Errorf("change map %s: %w", name, err)
 }

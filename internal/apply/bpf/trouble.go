@@ -43,11 +43,3 @@ func refused(err error) error {
 	}
 	return fmt.Errorf("load programs: %w", err)
 }
-
-// Full makes a Trouble of an error for which a map has no room.
-func Full(err error) error {
-	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) {
-		return Trouble{"MapFull", fmt.Errorf("a map of the kernel is full: %w", err), "remove Services or endpoints that nobody needs: what waits is tried again every few seconds; what is in the kernel goes on working"}
-	}
-	return err
-}
