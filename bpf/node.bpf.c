@@ -37,17 +37,6 @@ static __always_inline int related(struct __sk_buff *skb, struct pkt *p, bool in
 	return ingress && redirect ? forward(skb, p, true) : TCX_PASS;
 }
 
-/* A flow with a backend is given a new one if that is gone, where this hurts
- * nobody: for each datagram, and for the first packet of a connection. */
-static __always_inline bool stale(const struct conn *c, const struct pkt *p)
-{
-	if (!c->service)
-		return false;
-	if (p->opens)
-		return closing(c) || !serves(c->service, &c->to.dst, c->to.dport);
-	return p->t.proto == PROTO_UDP && !serves(c->service, &c->to.dst, c->to.dport);
-}
-
 /* open_service handles the first packet to a Service. local: it is from a socket
  * of this node that the socket hooks have not seen; it gets here as far as the
  * node has a route for it. */
@@ -112,7 +101,7 @@ int from_net(struct __sk_buff *skb)
 		return drop(DROP_HANDOVER);
 	if (!c || !(c->flags & CONN_NAT))
 		return open_service(skb, &p, false);
-	if (stale(c, &p)) {
+	if (reopens(c, &p)) {
 		forget(&p.t, c);
 		return open_service(skb, &p, false);
 	}
@@ -165,7 +154,7 @@ int to_net(struct __sk_buff *skb)
 		return masquerade(skb, &p);
 	}
 	bool own = c->service;
-	if (own && stale(c, &p)) {
+	if (own && reopens(c, &p)) {
 		forget(&p.t, c);
 		return open_service(skb, &p, true);
 	}

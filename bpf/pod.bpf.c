@@ -138,19 +138,12 @@ __global int open_from_pod(struct __sk_buff *skb, struct pkt *p, const struct en
 	return hairpin ? bounce(skb) : TCX_PASS;
 }
 
-static __always_inline bool backend_gone(const struct conn *c, const struct pkt *p)
-{
-	if (p->t.proto != PROTO_UDP && !p->opens)
-		return false;
-	return (p->opens && closing(c)) || !serves(c->service, &c->to.dst, c->to.dport);
-}
-
 /* A packet that a rewritten flow's opener sends. */
 __global int rewritten_from_pod(struct __sk_buff *skb, struct pkt *p, struct conn *c, const struct endpoint *ep)
 {
 	if (!p || !c || !ep)
 		return TCX_DROP;
-	if (backend_gone(c, p)) {
+	if (reopens(c, p)) {
 		forget(&p->t, c);
 		return open_from_pod(skb, p, ep);
 	}

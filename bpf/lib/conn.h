@@ -43,6 +43,23 @@ static __always_inline bool vanished(const struct conn *c, const struct pkt *p)
 	return p->t.proto == PROTO_TCP && !p->opens && c->service && bpf_ktime_get_coarse_ns() - c->seen > SECOND && pod_gone(&c->to.dst);
 }
 
+enum { HANDSHAKE = 1500 * (SECOND / 1000) }; /* ns; longer than the first wait to send a SYN again (RFC 6298), shorter than the second */
+
+/* Whether a packet gives its flow another backend: where this hurts nobody, for
+ * each datagram, and for the first packet of a connection. A SYN that is sent
+ * again stays with a backend that has left its Service meanwhile: the answer may
+ * be on its way, and the other backend would refuse what the client makes of it. */
+static __always_inline bool reopens(const struct conn *c, const struct pkt *p)
+{
+	if (!c->service || (!p->opens && p->t.proto != PROTO_UDP))
+		return false;
+	if (p->opens && closing(c))
+		return true;
+	if (serves(c->service, &c->to.dst, c->to.dport))
+		return false;
+	return !p->opens || bpf_ktime_get_coarse_ns() - c->seen > HANDSHAKE || pod_gone(&c->to.dst);
+}
+
 /* A connection of which nothing is known yet: TCP sends its packet again. */
 static __always_inline bool awaited(const struct pkt *p)
 {

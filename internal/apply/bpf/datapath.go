@@ -200,18 +200,31 @@ func (d *Datapath) RetireOthers() error {
 		return nil
 	}
 	d.log.Info("removing the datapath of another version", "dirs", dirs)
-	return d.handOver(func() error {
-		// Filters first: while a directory is there, this is tried again.
-		if err := d.filters.removeOthers(); err != nil {
+	return d.handOver(func() error { return d.removeOthers(dirs) })
+}
+
+// removeOthers detaches the programs of other layouts: first those that see
+// replies, then those that open flows. Were it the other way round, replies to
+// what ours opened would pass theirs, which know nothing of it and would let them
+// out untranslated. Ours hold back replies to what theirs opened until it is
+// handed over. The directories go last: while one is there, this is tried again.
+func (d *Datapath) removeOthers(dirs []string) error {
+	for _, dir := range dirs {
+		if err := (&links{dir: filepath.Join(dir, "links")}).remove("to_net"); err != nil {
 			return err
 		}
-		for _, dir := range dirs {
-			if err := unpin(dir); err != nil {
-				return err
-			}
+	}
+	for _, at := range []uint32{toDevice, fromDevice} {
+		if err := d.filters.removeOthers(at); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	for _, dir := range dirs {
+		if err := unpin(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // handOver calls remove, which takes other programs away, and sees to it that
@@ -279,7 +292,7 @@ func Uninstall(dir string) error {
 		return err
 	}
 	defer f.close()
-	if err := f.removeOthers(); err != nil {
+	if err := errors.Join(f.removeOthers(toDevice), f.removeOthers(fromDevice)); err != nil {
 		return err
 	}
 	dirs, err := layouts(dir)

@@ -90,27 +90,26 @@ func (f *filters) on(ifindex int, at uint32) ([]*netlink.BpfFilter, error) {
 	return ours, nil
 }
 
-// removeOthers removes the filters of other layouts from all devices.
-func (f *filters) removeOthers() error {
+// removeOthers removes the filters of other layouts from all devices, for one
+// direction.
+func (f *filters) removeOthers(at uint32) error {
 	devices, err := f.nl.LinkList()
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
 	var errs []error
 	for _, dev := range devices {
-		for _, at := range []uint32{fromDevice, toDevice} {
-			ours, err := f.on(dev.Attrs().Index, at)
-			if errors.Is(err, unix.ENODEV) {
-				continue // gone since
+		ours, err := f.on(dev.Attrs().Index, at)
+		if errors.Is(err, unix.ENODEV) {
+			continue // gone since
+		}
+		errs = append(errs, err)
+		for _, x := range ours {
+			if x.Name == f.name {
+				continue
 			}
-			errs = append(errs, err)
-			for _, x := range ours {
-				if x.Name == f.name {
-					continue
-				}
-				if err := f.nl.FilterDel(x); err != nil && !errors.Is(err, unix.ENODEV) {
-					errs = append(errs, fmt.Errorf("remove filter %s of %s: %w", x.Name, dev.Attrs().Name, err))
-				}
+			if err := f.nl.FilterDel(x); err != nil && !errors.Is(err, unix.ENODEV) {
+				errs = append(errs, fmt.Errorf("remove filter %s of %s: %w", x.Name, dev.Attrs().Name, err))
 			}
 		}
 	}
