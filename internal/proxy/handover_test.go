@@ -92,6 +92,53 @@ func startGateway(t *testing.T, addr string, backend netip.AddrPort) *exec.Cmd {
 	return cmd
 }
 
+// TestDivert has two listeners of one port, as two processes would, and sees whom
+// new connections come to.
+func TestDivert(t *testing.T) {
+	older, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer older.Close()
+	younger, err := listen(older.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer younger.Close()
+	var log strings.Builder
+	s := &Server{opts: Options{Log: slog.New(slog.NewTextHandler(&log, nil))}}
+	s.divert([]*net.TCPListener{older})
+	call := func(n int) {
+		for range n {
+			c, err := net.Dial("tcp", older.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+		}
+	}
+	see := func(l *net.TCPListener, want uint32) {
+		t.Helper()
+		// The last octet of a handshake may still be on its way into the queue.
+		n, err := queued(l)
+		for until := time.Now().Add(5 * time.Second); err == nil && n != want && time.Now().Before(until); n, err = queued(l) {
+			time.Sleep(time.Millisecond)
+		}
+		if n != want || err != nil {
+			t.Errorf("%d connections in the queue, want %d; %v", n, want, err)
+		}
+	}
+	call(50)
+	see(younger, 50)
+	see(older, 0)
+	older.Close()
+	call(10) // the younger one is the only one now, and not the second
+	see(younger, 60)
+	if log.Len() > 0 {
+		t.Error(log.String())
+	}
+}
+
 // TestHandover replaces the process three times under load: new connections, and
 // connections that are kept.
 func TestHandover(t *testing.T) {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +25,7 @@ type layer4Key struct {
 type layer4 struct {
 	server *Server
 	stream atomic.Pointer[route.Stream]
+	tcp    *net.TCPListener // nil: UDP
 	close  func() error
 }
 
@@ -73,21 +73,22 @@ func (l *layer4) open() error {
 		go d.serve()
 		return nil
 	}
-	listener, err := shared.Listen(context.Background(), "tcp", addr)
-	if err != nil {
+	var err error
+	if l.tcp, err = listen(addr); err != nil {
 		return err
 	}
-	l.close = listener.Close
-	go l.accept(listener)
+	l.close = l.tcp.Close
+	l.server.accepts.Go(l.accept)
 	return nil
 }
 
-func (l *layer4) accept(listener net.Listener) {
+func (l *layer4) accept() {
 	for {
-		c, err := listener.Accept()
+		c, err := l.tcp.AcceptTCP()
 		switch {
 		case err == nil:
-			go l.serve(c.(*net.TCPConn))
+			l.server.arriving.Add(1)
+			go l.serve(c)
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
@@ -98,6 +99,7 @@ func (l *layer4) accept(listener net.Listener) {
 
 // serve connects a client with an endpoint.
 func (l *layer4) serve(c *net.TCPConn) {
+	defer l.server.arriving.Add(-1)
 	st := l.stream.Load()
 	from, to := addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
 	if st.ReadProxy {

@@ -27,12 +27,20 @@ func (s *Server) accept(name string, l net.Listener, config *tls.Config) error {
 			continue
 		}
 		pause = 0
-		go s.welcome(name, c, config)
+		s.arriving.Add(1)
+		go func() {
+			f := s.welcome(name, c, config)
+			s.arriving.Add(-1)
+			if f != nil {
+				f.serve()
+			}
+		}()
 	}
 }
 
-// welcome finds out who a connection is from, and whether it is for us, and serves it.
-func (s *Server) welcome(name string, c net.Conn, config *tls.Config) {
+// welcome finds out who a connection is from, and whether it is for us. If it is not,
+// it has been served when welcome returns nil.
+func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 	from := peerOf(c.RemoteAddr())
 	bare, _ := c.(*net.TCPConn)
 	plan := s.live.Load().plan
@@ -40,7 +48,7 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) {
 		said, err := readPreamble(bare, handshakeTime)
 		if err != nil {
 			_ = c.Close()
-			return
+			return nil
 		}
 		if !said.local {
 			from.remote = said.from.Addr().Unmap()
@@ -51,7 +59,7 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) {
 		name, err := peekName(bare, handshakeTime)
 		if to, ok := plan.Passthrough.Lookup(route.CanonicalHost(name)); ok && err == nil {
 			s.splice(bare, to, 0, netip.AddrPort{}, netip.AddrPort{})
-			return
+			return nil
 		}
 	}
 	if config != nil {
@@ -61,7 +69,7 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) {
 	s.frontsMu.Lock()
 	s.fronts[f] = struct{}{}
 	s.frontsMu.Unlock()
-	f.serve()
+	return f
 }
 
 func (s *Server) forget(f *front) {

@@ -57,11 +57,13 @@ type Server struct {
 	cert     *tls.Certificate // for names that no Ingress has a certificate for
 
 	draining atomic.Bool
-	active   atomic.Int64 // exchanges, upgraded connections included
+	active   atomic.Int64   // exchanges, upgraded connections included
+	arriving atomic.Int64   // connections that are accepted, and not among fronts yet
+	accepts  sync.WaitGroup // loops that accept connections
 
 	mu        sync.Mutex // guards the rest
 	endpoints map[endpointKey]*endpoint
-	listeners map[string]net.Listener
+	listeners map[string]*net.TCPListener
 	layer4    map[layer4Key]*layer4
 	log       *ring   // of the access log; nil: none
 	tracer    *tracer // nil: none
@@ -90,7 +92,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]net.Listener{}, layer4: map[layer4Key]*layer4{},
+	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]*net.TCPListener{}, layer4: map[layer4Key]*layer4{},
 		streams: map[string]*h2.Options{}, upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
 	if o.AccessLog != nil {
 		if err := o.AccessLog.Check(); err != nil {
@@ -142,7 +144,7 @@ func (s *Server) Open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, addr := range s.opts.Listen {
-		l, err := shared.Listen(context.Background(), "tcp", addr)
+		l, err := listen(addr)
 		if err != nil {
 			return fmt.Errorf("listen for %s: %w", name, err)
 		}
@@ -188,11 +190,11 @@ func (s *Server) Run(ctx context.Context) error {
 			config.NextProtos = []string{"h2", "http/1.1"}
 			configs = append(configs, config)
 		}
-		go func() {
+		s.accepts.Go(func() {
 			if err := s.accept(name, l, config); err != nil {
 				failed <- fmt.Errorf("serve %s: %w", name, err)
 			}
-		}()
+		})
 	}
 	sweeping, stop := context.WithCancel(context.Background())
 	go s.sweep(sweeping)
@@ -220,8 +222,10 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) end() {
 	s.draining.Store(true) // from here on responses ask clients to close
 	s.opts.Log.Info("draining", "lame_duck", s.opts.LameDuck, "drain", s.opts.Drain, "active", s.active.Load())
-	s.divert()
+	ports := s.ports()
+	s.divert(ports)
 	time.Sleep(max(s.opts.LameDuck, handshakes))
+	s.settle(ports)
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Drain)
 	defer cancel()
 	s.ended.Store(true)
@@ -234,7 +238,8 @@ func (s *Server) end() {
 	s.mu.Lock()
 	s.applyStreams(nil)
 	s.mu.Unlock()
-	for (s.rouse() > 0 || s.active.Load() > 0) && ctx.Err() == nil {
+	s.accepts.Wait() // so that whoever was accepted is counted
+	for s.busy() && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-time.After(20 * time.Millisecond):
@@ -244,6 +249,13 @@ func (s *Server) end() {
 		s.opts.Log.Warn("closing exchanges that did not end in time", "count", n)
 	}
 	s.close()
+}
+
+// busy says whether there is anyone who may still get an answer. Who arrives is looked
+// at first, because from there one goes to the others.
+func (s *Server) busy() bool {
+	arriving := s.arriving.Load()
+	return arriving+int64(s.rouse())+s.active.Load() > 0
 }
 
 // close ends whatever there still is.
