@@ -29,6 +29,25 @@ func (w *world) streams(all ...route.Stream) {
 	w.server.Apply(&p)
 }
 
+// TestStreamsAfterEnd has a plan come while the last exchanges end, as it does as long
+// as anything happens in the cluster. Ports that are closed stay closed.
+func TestStreamsAfterEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) {
+		o.StreamAddr = func(uint16) string { return "127.0.0.1:0" }
+	})
+	w.set()
+	w.end()
+	if err := <-w.ended; err != nil {
+		t.Fatal(err)
+	}
+	w.ended <- nil
+	w.streams(route.Stream{Port: 1})
+	if n := len(w.server.ports()) - len(w.server.listeners); n != 0 {
+		t.Errorf("%d ports are open", n)
+	}
+}
+
 // TestStreams opens and closes ports while connections go on.
 func TestStreams(t *testing.T) {
 	t.Parallel()

@@ -133,7 +133,9 @@ func (s *Server) Apply(p *route.Plan) {
 	for _, was := range gone { // after the new ones have taken what stays
 		s.releasePool(was)
 	}
-	s.applyStreams(p.Streams)
+	if !s.ended.Load() { // or ports would be opened again that have just been closed
+		s.applyStreams(p.Streams)
+	}
 	s.metrics.planApplied(p)
 	s.limiters.keep(p.Serves)
 }
