@@ -39,6 +39,13 @@ func write(kubernetes, bin, out string) error {
 	if err != nil {
 		return err
 	}
+	// busybox's wget, which this one stands in for, does not try again: GNU's would
+	// spend minutes on each connection that is to be refused.
+	wgetrc := filepath.Join(bin, "wgetrc")
+	if err := os.WriteFile(wgetrc, []byte("tries = 1\n"), 0o644); err != nil {
+		return err
+	}
+	tools = append(tools, image.File{Path: "/etc/wgetrc", Source: wgetrc})
 	path := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	agnhost := append([]image.File{
 		{Path: "/agnhost", Source: filepath.Join(bin, "agnhost")},
