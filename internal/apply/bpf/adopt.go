@@ -2,11 +2,14 @@ package bpf
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -155,8 +158,10 @@ func converter(from, to *btf.Struct) func(old, new []byte) {
 }
 
 // inherit copies the flows of another layout's connection table that ours does
-// not have. The programs of the other one may be writing into it.
-func (d *Datapath) inherit(old *ebpf.Map) (int, error) {
+// not have. The programs of the other one may be writing into it. A flow that ours
+// has and that has been seen there later, and since that time, is another one by
+// the same ports: that of ours, from an earlier copy, is over.
+func (d *Datapath) inherit(old *ebpf.Map, since time.Duration) (int, error) {
 	to := d.objs.Conns
 	convert := func(old, new []byte) { copy(new, old) }
 	if from, err := valueType(old, "conn"); err == nil {
@@ -173,12 +178,29 @@ func (d *Datapath) inherit(old *ebpf.Map) (int, error) {
 	it := old.Iterate()
 	for it.Next(&key, &value) {
 		convert(value, fresh)
-		switch err := to.Update(key, fresh, ebpf.UpdateNoExist); {
-		case err == nil:
-			n++
-		case !errors.Is(err, ebpf.ErrKeyExist):
+		err := to.Update(key, fresh, ebpf.UpdateNoExist)
+		if errors.Is(err, ebpf.ErrKeyExist) {
+			if seen(fresh) < since || !newer(to, key, fresh) {
+				continue
+			}
+			err = to.Update(key, fresh, ebpf.UpdateAny)
+		}
+		if err != nil {
 			return n, fmt.Errorf("copy flows: %w", err)
 		}
+		n++
 	}
 	return n, it.Err()
+}
+
+// newer reports whether a flow was seen after the one that m has under its key.
+func newer(m *ebpf.Map, key, value []byte) bool {
+	have, err := m.LookupBytes(key)
+	return err == nil && (have == nil || seen(value) > seen(have))
+}
+
+// seen returns when a flow of our own form was seen last.
+func seen(value []byte) time.Duration {
+	at := unsafe.Offsetof(kernelConn{}.Seen)
+	return time.Duration(binary.LittleEndian.Uint64(value[at:]))
 }

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -234,7 +236,11 @@ func (d *Datapath) handOver(remove func() error) error {
 	if d.before == nil {
 		return remove()
 	}
-	n, err := d.inherit(d.before) // most of them, while the others decide still
+	start, err := monotonic()
+	if err != nil {
+		return err
+	}
+	n, err := d.inherit(d.before, math.MaxInt64) // most of them, while the others decide still
 	if err != nil {
 		return err
 	}
@@ -247,7 +253,7 @@ func (d *Datapath) handOver(remove func() error) error {
 	if err := remove(); err != nil {
 		return err
 	}
-	more, err := d.inherit(d.before) // and what they have opened meanwhile
+	more, err := d.inherit(d.before, start-clockTick) // and what they have opened meanwhile
 	d.log.Info("took over flows of another version", "before", n, "after", more)
 	if err != nil {
 		return err
@@ -256,6 +262,10 @@ func (d *Datapath) handOver(remove func() error) error {
 	d.before = nil
 	return err
 }
+
+// clockTick is more than CLOCK_MONOTONIC_COARSE, by which programs note times, is
+// ever behind.
+const clockTick = 20 * time.Millisecond
 
 // layouts lists the directories of all versions below dir, which may be the
 // root of a bpffs with files of the kernel's own.
