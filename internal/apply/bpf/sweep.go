@@ -99,13 +99,13 @@ func (d *Datapath) sweepFlows(ctx context.Context) (Swept, error) {
 // rewritten flow is still in use: both directions must be silent.
 func (d *Datapath) expire(k *kernelTuple, c *kernelConn, now time.Duration, busy bool) (int, error) {
 	if c.Flags&(connNAT|connOrigin) == 0 {
-		return d.remove(k)
+		return d.remove(k, c)
 	}
 	twin := twinOf(k, c)
 	var other kernelConn
 	err := d.objs.Conns.Lookup(&twin, &other)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return d.remove(k)
+		return d.remove(k, c)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read connection table: %w", err)
@@ -117,15 +117,24 @@ func (d *Datapath) expire(k *kernelTuple, c *kernelConn, now time.Duration, busy
 	if !expired(k, &both, now, busy) {
 		return 0, nil
 	}
-	n, err := d.remove(&twin)
-	m, err2 := d.remove(k)
+	n, err := d.remove(&twin, &other)
+	m, err2 := d.remove(k, c)
 	return n + m, errors.Join(err, err2)
 }
 
-// remove deletes an entry and returns how many that were: none if the twin's
-// turn has taken it along.
-func (d *Datapath) remove(k *kernelTuple) (int, error) {
-	err := d.objs.Conns.Delete(k)
+// remove deletes an entry that is still as it was read, and returns how many that
+// were: none if the twin's turn has taken it along, or if a client has used its
+// port again since. Entries are read by the thousand, and to judge them takes
+// milliseconds; here is only what the kernel takes for two calls.
+func (d *Datapath) remove(k *kernelTuple, read *kernelConn) (int, error) {
+	var now kernelConn
+	err := d.objs.Conns.Lookup(k, &now)
+	if err == nil && now != *read {
+		return 0, nil
+	}
+	if err == nil {
+		err = d.objs.Conns.Delete(k)
+	}
 	switch {
 	case errors.Is(err, ebpf.ErrKeyNotExist):
 		return 0, nil

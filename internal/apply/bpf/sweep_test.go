@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/fairway-net/fairway/internal/model"
 )
 
@@ -83,5 +85,31 @@ func TestSweepTwins(t *testing.T) {
 	w.must(err)
 	if count() != 0 || swept.Expired != 2 {
 		t.Errorf("%d entries left, %d expired; want 0 and 2", count(), swept.Expired)
+	}
+}
+
+// A client that uses its port again while the sweep is under way keeps its new flow.
+func TestSweepSparesNewFlows(t *testing.T) {
+	spec, err := loadKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := spec.Maps[kernelMapConns].Copy()
+	s.Pinning = ebpf.PinNone
+	d := &Datapath{}
+	if d.objs.Conns, err = ebpf.NewMap(s); err != nil {
+		t.Fatal(err)
+	}
+	defer d.objs.Conns.Close()
+	k, read := kernelTuple{Proto: uint8(model.TCP), Sport: 1}, kernelConn{Seen: 1, Flags: connRst}
+	now := kernelConn{Seen: uint64(time.Hour)}
+	if err := d.objs.Conns.Put(&k, &now); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := d.expire(&k, &read, time.Hour, false); n != 0 || err != nil {
+		t.Errorf("%d entries removed (%v), want none: it is another flow than was read", n, err)
+	}
+	if n, err := d.expire(&k, &now, 24*time.Hour, false); n != 1 || err != nil {
+		t.Errorf("%d entries removed (%v), want the flow whose time is over", n, err)
 	}
 }
