@@ -69,6 +69,7 @@ func (s *services) step(ctx context.Context, snap *state.Snapshot, changes state
 		return err
 	}
 	s.note(failed)
+	s.metrics.rejected.Store(int64(len(s.rejected)))
 	if !s.pruned { // the first step is complete, of synced sources: what it did not mention is stale
 		if err := s.datapath.PruneServices(ctx); err != nil {
 			return err

@@ -63,7 +63,10 @@ func TestServicesTell(t *testing.T) {
 	if err := step(model.TCP, model.SCTP); !errors.As(err, &run.Again{}) || len(events.last) != 1 {
 		t.Errorf("with SCTP: %v, told %v", err, events.last)
 	}
-	if err := step(model.TCP); err != nil || events.told != 2 || len(events.last) != 0 {
+	if n := s.metrics.rejected.Load(); n != 1 {
+		t.Errorf("%d Services counted as rejected in part, want 1", n)
+	}
+	if err := step(model.TCP); err != nil || events.told != 2 || len(events.last) != 0 || s.metrics.rejected.Load() != 0 {
 		t.Errorf("without it again: %v, told %d times, %v", err, events.told, events.last)
 	}
 	if err := step(model.UDP); err != nil || events.told != 2 {
