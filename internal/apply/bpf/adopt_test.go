@@ -10,22 +10,8 @@ import (
 // client uses again is another flow, which the second copy must bring, and what
 // our own programs have written since is newer still.
 func TestInheritLaterFlows(t *testing.T) {
-	spec, err := loadKernel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	table := func() *ebpf.Map {
-		s := spec.Maps[kernelMapConns].Copy()
-		s.Pinning = ebpf.PinNone
-		m, err := ebpf.NewMap(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { m.Close() })
-		return m
-	}
-	old, d := table(), &Datapath{}
-	d.objs.Conns = table()
+	old, d := connTable(t), &Datapath{}
+	d.objs.Conns = connTable(t)
 	put := func(m *ebpf.Map, port uint16, seen uint64, service uint32) {
 		t.Helper()
 		if err := m.Put(&kernelTuple{Sport: port}, &kernelConn{Seen: seen, Service: service}); err != nil {
@@ -53,4 +39,21 @@ func TestInheritLaterFlows(t *testing.T) {
 			t.Errorf("port %d: flow of %d (%v), want that of %d", port, c.Service, err, want)
 		}
 	}
+}
+
+// connTable makes a connection table that nothing else uses.
+func connTable(t *testing.T) *ebpf.Map {
+	t.Helper()
+	spec, err := loadKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := spec.Maps[kernelMapConns].Copy()
+	s.Pinning = ebpf.PinNone
+	m, err := ebpf.NewMap(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
 }

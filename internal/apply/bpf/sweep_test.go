@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/fairway-net/fairway/internal/model"
 )
 
@@ -90,17 +88,8 @@ func TestSweepTwins(t *testing.T) {
 
 // A client that uses its port again while the sweep is under way keeps its new flow.
 func TestSweepSparesNewFlows(t *testing.T) {
-	spec, err := loadKernel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := spec.Maps[kernelMapConns].Copy()
-	s.Pinning = ebpf.PinNone
 	d := &Datapath{}
-	if d.objs.Conns, err = ebpf.NewMap(s); err != nil {
-		t.Fatal(err)
-	}
-	defer d.objs.Conns.Close()
+	d.objs.Conns = connTable(t)
 	k, read := kernelTuple{Proto: uint8(model.TCP), Sport: 1}, kernelConn{Seen: 1, Flags: connRst}
 	now := kernelConn{Seen: uint64(time.Hour)}
 	if err := d.objs.Conns.Put(&k, &now); err != nil {
