@@ -14,7 +14,6 @@ var leftOut = []struct {
 	unless func() bool // where this holds the spec is run after all
 }{
 	{`Feature:SCTPConnectivity`, "the kernel has no SCTP sockets (CONFIG_IP_SCTP)", hasSCTP},
-	{`should provider? Internet connection for containers`, "needs the Internet: no packet of a cluster leaves the machine", nil},
 	{`should be able to switch session affinity for LoadBalancer service with Local traffic policy`,
 		"needs a cloud's balancer, which spreads clients over the nodes: by ARP and NDP all come to one, where policy Local has one endpoint to choose from", nil},
 	{`should handle load balancer cleanup finalizer for service`,

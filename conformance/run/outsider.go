@@ -16,22 +16,16 @@ const outside = "203.0.113.1"
 // outsider gives this machine the address outside, on the device that leads to
 // the cluster (and that goes with it), and tells the nodes where it is.
 func (c cluster) outsider(ctx context.Context) error {
-	out, err := c.kubectl(ctx, "get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}`)
+	nodes, err := c.nodes(ctx)
 	if err != nil {
 		return err
 	}
-	var machine, device string
-	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
-		node := strings.Fields(line)
-		if len(node) < 2 || strings.Contains(node[1], ":") {
-			return nil // IPv6 first: the machine's prefix is longer than what is compared
-		}
-		if machine == "" {
-			if machine, device, err = c.way(ctx, node[1]); err != nil {
-				return err
-			}
-		}
-		if _, err := c.fairway(ctx, "node", "exec", "--name", c.name, node[0], "--", "ip", "route", "replace", outside, "via", machine); err != nil {
+	machine, device, err := c.way(ctx, nodes[0].address)
+	if err != nil {
+		return err
+	}
+	for _, node := range nodes {
+		if _, err := c.fairway(ctx, "node", "exec", "--name", c.name, node.name, "--", "ip", "route", "replace", outside, "via", machine); err != nil {
 			return err
 		}
 	}
@@ -50,6 +44,28 @@ func (c cluster) outsider(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// node is one of the cluster's, with its first address.
+type node struct{ name, address string }
+
+// nodes returns at least one. Every phase's cluster has IPv4 first, for which
+// outside is: of IPv6 the suite compares fewer bits than the nodes share.
+func (c cluster) nodes(ctx context.Context) ([]node, error) {
+	out, err := c.kubectl(ctx, "get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}`)
+	if err != nil {
+		return nil, err
+	}
+	var all []node
+	for line := range strings.Lines(string(out)) {
+		if field := strings.Fields(line); len(field) >= 2 {
+			all = append(all, node{name: field[0], address: field[1]})
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no node has an address: %q", out)
+	}
+	return all, nil
 }
 
 // way returns this machine's own address and device towards to.

@@ -27,12 +27,15 @@ type phase struct {
 // zoned are the specs that want two nodes in each of three zones.
 const zoned = `Traffic Distribution.*(between pods on multiple nodes|or fall back to same zone)`
 
+// internetIPv6 wants pods that have IPv6.
+const internetIPv6 = `Feature:Networking-IPv6`
+
 // The suite needs three kinds of cluster: specs look at what there is and skip
 // themselves where it is not enough. A spec counts once, with its best phase.
 var phases = []phase{
-	{name: "main", nodes: 3, focus: `\[sig-network\]`, skip: `Feature:IPv6DualStack|` + zoned, world: true},
+	{name: "main", nodes: 3, focus: `\[sig-network\]`, skip: `Feature:IPv6DualStack|` + internetIPv6 + `|` + zoned, world: true},
 	{name: "zones", nodes: 6, focus: zoned},
-	{name: "dual", nodes: 3, family: "dual", focus: `Feature:IPv6DualStack`},
+	{name: "dual", nodes: 3, family: "dual", focus: `Feature:IPv6DualStack|` + internetIPv6},
 }
 
 // quick is what CI has time for: of each group what would notice most mistakes.
@@ -62,6 +65,11 @@ func (p phase) run(ctx context.Context, o options, keep bool) (got results, miss
 	if err := c.outsider(ctx); err != nil {
 		return nil, 0, err
 	}
+	offline, err := c.internet(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer offline()
 	if _, err := os.Stat(filepath.Join(o.bin, "conformance", "coredns")); p.world && err == nil {
 		if err := c.world(ctx); err != nil {
 			return nil, 0, err
@@ -127,7 +135,7 @@ func join(phase, own string) string {
 	if own == "" {
 		return phase
 	}
-	return phase + ".*(" + own + ")|(" + own + ").*" + phase
+	return "(" + phase + ").*(" + own + ")|(" + own + ").*(" + phase + ")"
 }
 
 // tell prints each line that the specs' processes append to file, until done.

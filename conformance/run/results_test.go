@@ -13,7 +13,7 @@ const report = `[{"PreRunStats": {"SpecsThatWillRun": 6}, "SpecReports": [
  {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "b", "State": "failed", "NumAttempts": 1, "RunTime": 1000000000, "Failure": {"Message": "no route\nat all"}},
  {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "c", "State": "skipped", "NumAttempts": 1, "Failure": {"Message": "needs 3 zones"}},
  {"ContainerHierarchyTexts": ["[sig-network] Services"], "LeafNodeType": "It", "LeafNodeText": "not asked for", "State": "skipped"},
- {"ContainerHierarchyTexts": ["[sig-network] Networking"], "LeafNodeType": "It", "LeafNodeText": "should provide Internet connection for containers", "State": "skipped"},
+ {"ContainerHierarchyTexts": ["[sig-network] LoadBalancers"], "LeafNodeType": "It", "LeafNodeText": "should handle load balancer cleanup finalizer for service", "State": "skipped"},
  {"ContainerHierarchyTexts": ["[sig-network] [Feature:PerformanceDNS] [Serial]"], "LeafNodeType": "It", "LeafNodeText": "d", "State": "timedout", "NumAttempts": 1},
  {"ContainerHierarchyTexts": ["[sig-storage] Disks"], "LeafNodeType": "It", "LeafNodeText": "e", "State": "passed", "NumAttempts": 1}
 ]}]`
@@ -34,8 +34,8 @@ func TestRead(t *testing.T) {
 		"Services a [Conformance]": {Group: "Services", State: passedState, Seconds: 2},
 		"Services b":               {Group: "Services", State: failedState, Seconds: 1, Reason: "no route"},
 		"Services c":               {Group: "Services", State: skippedState, Reason: "needs 3 zones"},
-		"Networking should provide Internet connection for containers": {Group: "Networking", State: skippedState, Reason: leftOut[1].reason},
-		"[Feature:PerformanceDNS] [Serial] d":                          {Group: "PerformanceDNS", State: failedState},
+		"LoadBalancers should handle load balancer cleanup finalizer for service": {Group: "LoadBalancers", State: skippedState, Reason: leftOut[2].reason},
+		"[Feature:PerformanceDNS] [Serial] d":                                     {Group: "PerformanceDNS", State: failedState},
 	} {
 		want.Name = name
 		if got[name] != want {
