@@ -2,7 +2,6 @@ package route
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/model"
@@ -57,55 +56,6 @@ type Plan struct {
 	Options   *Options
 	// Passthrough says which backend gets TLS connections for a name as they are.
 	Passthrough *Passthrough
-}
-
-// Passthrough maps names to backends.
-type Passthrough struct{ hosts map[string]BackendKey }
-
-// Lookup returns the backend for a canonical name (SNI).
-func (p *Passthrough) Lookup(name string) (BackendKey, bool) {
-	if p == nil {
-		return BackendKey{}, false
-	}
-	if key, ok := p.hosts[name]; ok {
-		return key, true
-	}
-	if i := strings.IndexByte(name, '.'); i > 0 {
-		key, ok := p.hosts["*"+name[i:]]
-		return key, ok
-	}
-	return BackendKey{}, false
-}
-
-// Len is the number of names.
-func (p *Passthrough) Len() int {
-	if p == nil {
-		return 0
-	}
-	return len(p.hosts)
-}
-
-// Listener is one port that clients connect to. The port is the public one,
-// that of the Service in front of the gateway.
-type Listener struct {
-	Name  string // "http", "https"
-	Port  uint16
-	TLS   bool
-	Hosts *Hosts
-	Certs *Certificates // consulted by SNI if TLS; and by redirects to TLS in any case
-}
-
-// ClientCert says what is wanted of clients' certificates for a canonical name; nil: nothing.
-func (l *Listener) ClientCert(name string) *ClientCert { return l.Hosts.Lookup(name).Client }
-
-// Listener returns the listener called name, or nil.
-func (p *Plan) Listener(name string) *Listener {
-	for i := range p.Listeners {
-		if p.Listeners[i].Name == name {
-			return &p.Listeners[i]
-		}
-	}
-	return nil
 }
 
 // Serves reports whether an Ingress is among those that we serve.
