@@ -7,6 +7,7 @@ import (
 	"github.com/fairway-net/fairway/internal/agent"
 	"github.com/fairway-net/fairway/internal/cli"
 	"github.com/fairway-net/fairway/internal/config"
+	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/source/kube"
 )
 
@@ -16,6 +17,8 @@ func runController(ctx context.Context, env *cli.Env, args []string) error {
 	kubeconfig := fs.String("kubeconfig", "", "use `FILE` instead of the pod's service account")
 	health := fs.String("health", ":8081", "serve /livez and /readyz on `ADDR`")
 	gateway := fs.String("gateway-service", "fairway-gateway", "`NAME` of the Service whose addresses Ingresses show")
+	var streams route.StreamMaps
+	streamFlags(fs, &streams)
 	if _, err := cli.Parse(env, fs, args, 0, 0); err != nil {
 		return err
 	}
@@ -38,6 +41,6 @@ func runController(ctx context.Context, env *cli.Env, args []string) error {
 		namespace = "fairway-system"
 	}
 	return agent.RunController(ctx, agent.ControllerOptions{
-		Config: cfg, Rest: rest, Namespace: namespace, Identity: identity, Gateway: *gateway, Health: *health, Log: cli.Logger(env),
+		Config: cfg, Rest: rest, Namespace: namespace, Identity: identity, Gateway: *gateway, Streams: streams, Health: *health, Log: cli.Logger(env),
 	})
 }

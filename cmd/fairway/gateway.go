@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -10,9 +12,28 @@ import (
 	"github.com/fairway-net/fairway/internal/agent"
 	"github.com/fairway-net/fairway/internal/cli"
 	"github.com/fairway-net/fairway/internal/config"
+	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy"
 	"github.com/fairway-net/fairway/internal/source/kube"
 )
+
+// streamFlags adds the flags of ingress-nginx for ports of TCP and UDP.
+func streamFlags(fs *flag.FlagSet, to *route.StreamMaps) {
+	add := func(protocol string, list *[]model.Name) {
+		fs.Func(protocol+"-services-configmap", "open the ports of the ConfigMap `NAMESPACE/NAME` for "+strings.ToUpper(protocol)+
+			", whose keys are ports and whose values are namespace/service:port; instead of "+protocol+"-services in Fairway's own namespace and in ingress-nginx", func(s string) error {
+			name := model.ParseName(s)
+			if name.Namespace == "" || name.Name == "" {
+				return errors.New("write namespace/name")
+			}
+			*list = append(*list, name)
+			return nil
+		})
+	}
+	add("tcp", &to.TCP)
+	add("udp", &to.UDP)
+}
 
 func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	fs := cli.Flags("gateway")
@@ -24,6 +45,8 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	preamble := fs.Bool("proxy-protocol", false, "expect a header of the PROXY protocol, version 1 or 2, on every connection")
 	tickets := fs.String("tls-ticket-seed", "", "make the keys of TLS session tickets from `FILE`, the same for all gateways, so that sessions outlive one of them")
 	health := fs.String("health", ":8081", "serve /livez, /readyz, /metrics and /routes on `ADDR`")
+	var streams route.StreamMaps
+	streamFlags(fs, &streams)
 	var manifests []string
 	fs.Func("manifests", "serve what `FILE|DIR` says, and the files given as arguments, without an API server", func(s string) error {
 		manifests = append(manifests, s)
@@ -68,7 +91,7 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 			o.AccessLog.Fields = strings.Split(*logFields, ",")
 		}
 	}
-	g := agent.GatewayOptions{Namespace: env.Getenv("POD_NAMESPACE"), Proxy: o, Health: *health, Log: log, Manifests: append(manifests, more...)}
+	g := agent.GatewayOptions{Namespace: env.Getenv("POD_NAMESPACE"), Proxy: o, Health: *health, Log: log, Manifests: append(manifests, more...), Params: route.Params{Streams: streams}}
 	if len(g.Manifests) > 0 {
 		if err := agent.RunGateway(ctx, g); err != nil {
 			return cli.Hint(err, "the manifests are read again when they change, but must be right at the start")

@@ -23,10 +23,11 @@ import (
 type ControllerOptions struct {
 	Config    config.Config
 	Rest      *rest.Config
-	Namespace string // of the Lease and of the gateway's Service
-	Identity  string // unique among the replicas: the pod's name
-	Gateway   string // name of the Service in front of the gateway; its addresses are those of the Ingresses
-	Health    string // address of /livez and /readyz; "": none
+	Namespace string           // of the Lease and of the gateway's Service
+	Identity  string           // unique among the replicas: the pod's name
+	Streams   route.StreamMaps // as the gateway's
+	Gateway   string           // name of the Service in front of the gateway; its addresses are those of the Ingresses
+	Health    string           // address of /livez and /readyz; "": none
 	Log       *slog.Logger
 }
 
@@ -62,7 +63,7 @@ func RunController(ctx context.Context, o ControllerOptions) error {
 
 	lease := model.Name{Namespace: o.Namespace, Name: "fairway-controller"}
 	err = status.Lead(ctx, o.Rest, lease, o.Identity, o.Log, func(ctx context.Context) error {
-		c := &controller{o: o, writer: writer, routes: route.New(route.Params{ConfigMaps: routeConfigMaps(o.Namespace)})}
+		c := &controller{o: o, writer: writer, routes: route.New(route.Params{ConfigMaps: routeConfigMaps(o.Namespace), Streams: routeStreams(o.Streams, o.Namespace)})}
 		w := store.Watch(kinds...)
 		defer w.Close()
 		// Resync renews Events that the API server is about to forget.

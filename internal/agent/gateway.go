@@ -71,6 +71,7 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	}}
 	go outside.Run(watching)
+	o.Params.Streams = routeStreams(o.Params.Streams, o.Namespace)
 	planner := route.New(o.Params)
 	go func() {
 		w := store.Watch(route.Kinds()...)
@@ -113,6 +114,21 @@ func routeConfigMaps(namespace string) []model.Name {
 		names[len(names)-1].Namespace = namespace
 	}
 	return names
+}
+
+// routeStreams are where ports for TCP and UDP are looked for, unless said otherwise.
+func routeStreams(given route.StreamMaps, namespace string) route.StreamMaps {
+	own := func(given, names []model.Name) []model.Name {
+		if given != nil {
+			return given
+		}
+		names = slices.Clone(names)
+		if namespace != "" {
+			names[len(names)-1].Namespace = namespace
+		}
+		return names
+	}
+	return route.StreamMaps{TCP: own(given.TCP, route.DefaultStreamMaps.TCP), UDP: own(given.UDP, route.DefaultStreamMaps.UDP)}
 }
 
 // followManifests reads the manifests once, so that a mistake is an error, and

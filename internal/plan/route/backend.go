@@ -18,6 +18,7 @@ type BackendKey struct {
 	Service   model.Name
 	Port      model.IntOrString
 	ClusterIP bool // the Service's address is the only endpoint
+	UDP       bool // the port is one of UDP; else TCP
 }
 
 func (k BackendKey) String() string {
@@ -25,12 +26,22 @@ func (k BackendKey) String() string {
 	if k.ClusterIP {
 		s += " (ClusterIP)"
 	}
+	if k.UDP {
+		s += "/UDP"
+	}
 	return s
 }
 
 // Compare orders by Service, then port.
 func (k BackendKey) Compare(o BackendKey) int {
-	return cmp.Or(k.Service.Compare(o.Service), cmp.Compare(k.Port.Int, o.Port.Int), strings.Compare(k.Port.Str, o.Port.Str), compareBool(k.ClusterIP, o.ClusterIP))
+	return cmp.Or(k.Service.Compare(o.Service), cmp.Compare(k.Port.Int, o.Port.Int), strings.Compare(k.Port.Str, o.Port.Str), compareBool(k.ClusterIP, o.ClusterIP), compareBool(k.UDP, o.UDP))
+}
+
+func (k BackendKey) protocol() model.Protocol {
+	if k.UDP {
+		return model.UDP
+	}
+	return model.TCP
 }
 
 func compareBool(a, b bool) int {
@@ -86,20 +97,20 @@ func resolve(snap *state.Snapshot, key BackendKey, externalNames bool) (b *Backe
 		problem = noService(snap, key)
 	} else if svc.Type == model.ExternalName && externalNames {
 		b.External, b.Port = strings.ToLower(svc.ExternalName), key.Port.Int
-		if port := portOf(svc, key.Port); port != nil {
+		if port := portOf(svc, key); port != nil {
 			b.Port, b.Protocol = port.Port, protocolOf(port.AppProtocol)
 		}
 		b.Problem = fmt.Sprintf("the name %s of Service %s has no address", b.External, key.Service)
 		if b.Port != 0 {
 			return b, nil
 		}
-		problem = noPort(svc, key.Port)
+		problem = noPort(svc, key)
 	} else if svc.Type == model.ExternalName {
 		problem = &model.Rejected{Reason: "ExternalNameRefused",
 			Message: fmt.Sprintf("Service %s is of type ExternalName, which could lead requests anywhere", key.Service),
 			Fix:     "use a Service without selector and an EndpointSlice with the addresses, or ask for the option allow-external-names"}
-	} else if port := portOf(svc, key.Port); port == nil {
-		problem = noPort(svc, key.Port)
+	} else if port := portOf(svc, key); port == nil {
+		problem = noPort(svc, key)
 	} else {
 		b.Protocol = protocolOf(port.AppProtocol)
 		if key.ClusterIP && !svc.Headless && len(svc.ClusterIPs) > 0 {
@@ -116,11 +127,12 @@ func resolve(snap *state.Snapshot, key BackendKey, externalNames bool) (b *Backe
 	return b, problem
 }
 
-// portOf finds a TCP port by number or name.
-func portOf(svc *model.Service, want model.IntOrString) *model.ServicePort {
+// portOf finds a port by number or name.
+func portOf(svc *model.Service, key BackendKey) *model.ServicePort {
+	want := key.Port
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
-		if p.Protocol == model.TCP && (want.Str != "" && p.Name == want.Str || want.Str == "" && p.Port == want.Int) {
+		if p.Protocol == key.protocol() && (want.Str != "" && p.Name == want.Str || want.Str == "" && p.Port == want.Int) {
 			return p
 		}
 	}
@@ -150,9 +162,9 @@ func endpoints(snap *state.Snapshot, svc *model.Service, port *model.ServicePort
 	if len(svc.Families) > 0 {
 		family = svc.Families[0]
 	}
-	ready, leaving := collect(snap, svc.Name, port.Name, family)
+	ready, leaving := collect(snap, svc.Name, port, family)
 	if len(ready)+len(leaving) == 0 && family != 0 {
-		ready, leaving = collect(snap, svc.Name, port.Name, 0)
+		ready, leaving = collect(snap, svc.Name, port, 0)
 	}
 	if len(ready) == 0 {
 		ready = leaving
@@ -162,12 +174,12 @@ func endpoints(snap *state.Snapshot, svc *model.Service, port *model.ServicePort
 }
 
 // collect gathers the endpoints of one family; 0 is all.
-func collect(snap *state.Snapshot, service model.Name, portName string, family model.Family) (ready, leaving []Endpoint) {
+func collect(snap *state.Snapshot, service model.Name, port *model.ServicePort, family model.Family) (ready, leaving []Endpoint) {
 	for _, slice := range snap.SlicesOf(service) {
 		if family != 0 && slice.Family != family {
 			continue
 		}
-		number := numberOf(slice, portName)
+		number := numberOf(slice, port)
 		if number == 0 {
 			continue
 		}
@@ -185,9 +197,9 @@ func collect(snap *state.Snapshot, service model.Name, portName string, family m
 	return ready, leaving
 }
 
-func numberOf(slice *model.EndpointSlice, name string) uint16 {
+func numberOf(slice *model.EndpointSlice, port *model.ServicePort) uint16 {
 	for _, p := range slice.Ports {
-		if p.Name == name && p.Protocol == model.TCP {
+		if p.Name == port.Name && p.Protocol == port.Protocol {
 			return p.Port
 		}
 	}
@@ -210,19 +222,20 @@ func noService(snap *state.Snapshot, key BackendKey) *model.Rejected {
 
 // noPort explains which port was meant. The most common mistake is to write
 // the port of the pods.
-func noPort(svc *model.Service, want model.IntOrString) *model.Rejected {
+func noPort(svc *model.Service, key BackendKey) *model.Rejected {
+	want, protocol := key.Port, key.protocol()
 	r := &model.Rejected{Reason: "ServicePortNotFound", Message: fmt.Sprintf("Service %s has no port %s", svc.Name, want)}
 	if want.IsZero() {
 		r.Message = "neither port.number nor port.name is given"
 	}
 	for i := range svc.Ports {
 		switch p := &svc.Ports[i]; {
-		case p.Protocol != model.TCP && (p.Port == want.Int && want.Str == "" || p.Name == want.Str && want.Str != ""):
-			r.Fix = fmt.Sprintf("its port %s is a %v port, which HTTP cannot use; add a TCP port", describe(p), p.Protocol)
+		case p.Protocol != protocol && (p.Port == want.Int && want.Str == "" || p.Name == want.Str && want.Str != ""):
+			r.Fix = fmt.Sprintf("its port %s is a %v port, which cannot be used here; add a %v port", describe(p), p.Protocol, protocol)
 		case p.TargetPort == want && !want.IsZero():
-			r.Fix = fmt.Sprintf("%s is the target port, that of the pods; an Ingress names the Service's port: write %s", want, write(p))
+			r.Fix = fmt.Sprintf("%s is the target port, that of the pods; what counts is the Service's port: write %s", want, write(p))
 		case p.NodePort == want.Int && want.Int != 0:
-			r.Fix = fmt.Sprintf("%s is the node port; an Ingress names the Service's port: write %s", want, write(p))
+			r.Fix = fmt.Sprintf("%s is the node port; what counts is the Service's port: write %s", want, write(p))
 		default:
 			continue
 		}
@@ -230,7 +243,7 @@ func noPort(svc *model.Service, want model.IntOrString) *model.Rejected {
 	}
 	var ports, names []string
 	for i := range svc.Ports {
-		if p := &svc.Ports[i]; p.Protocol == model.TCP {
+		if p := &svc.Ports[i]; p.Protocol == protocol {
 			ports = append(ports, describe(p))
 			names = append(names, p.Name)
 		}
@@ -238,7 +251,7 @@ func noPort(svc *model.Service, want model.IntOrString) *model.Rejected {
 	if near, ok := dialect.Nearest(want.Str, names); ok && want.Str != "" {
 		r.Fix = fmt.Sprintf("did you mean port.name: %s?", near)
 	} else if len(ports) == 0 {
-		r.Fix = "it has no TCP port at all"
+		r.Fix = fmt.Sprintf("it has no %v port at all", protocol)
 	} else {
 		r.Fix = "its ports are: " + strings.Join(ports, ", ")
 	}

@@ -11,9 +11,9 @@ import (
 
 // dirty is what an Update has to make anew.
 type dirty struct {
-	ingresses, hosts, services, references     map[string]struct{}
-	renewed                                    map[string]struct{} // Ingresses to translate again though they are the same
-	certs, rejected, claimed, options, passing bool
+	ingresses, hosts, services, references              map[string]struct{}
+	renewed                                             map[string]struct{} // Ingresses to translate again though they are the same
+	certs, rejected, claimed, options, passing, streams bool
 }
 
 func (d *dirty) renew(ingress string) {
@@ -44,6 +44,7 @@ func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.T
 		if len(rejected) > 0 {
 			p.rejected[unit{"options", ""}] = rejected
 		}
+		p.surveyStreams(snap, d)
 		return d
 	}
 	for ch := range changes.Keys {
@@ -61,6 +62,9 @@ func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.T
 			d.services[ch.Key[:strings.LastIndexByte(ch.Key, '/')]] = struct{}{}
 		case model.KindSecret:
 			d.certs = d.certs || len(p.bySecret[ch.Key]) > 0
+		}
+		if !d.streams && p.streamsChanged(ch) {
+			p.surveyStreams(snap, d)
 		}
 	}
 	if !p.expiry.IsZero() && now.After(p.expiry) {

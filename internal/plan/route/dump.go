@@ -31,6 +31,9 @@ func (p *Plan) Dump(w io.Writer) {
 			fmt.Fprintf(w, "passthrough %q -> %v\n", host, p.Passthrough.hosts[host])
 		}
 	}
+	for _, s := range p.Streams {
+		fmt.Fprintf(w, "stream %v\n", s)
+	}
 	if p.Options != nil && !reflect.DeepEqual(p.Options, newOptions(nginx.NewOptions())) {
 		fmt.Fprintf(w, "options %+v\n", *p.Options)
 	}

@@ -19,6 +19,12 @@ type Params struct {
 	// ConfigMaps have options, in the manner of ingress-nginx; later ones win.
 	// Nil: DefaultConfigMaps.
 	ConfigMaps []model.Name
+	// Streams are the ConfigMaps with ports for TCP and UDP. A nil list: that of
+	// DefaultStreamMaps.
+	Streams StreamMaps
+	// Reserved are ports that cannot be opened for TCP, as the gateway has them
+	// itself. Nil: DefaultReserved.
+	Reserved []uint16
 }
 
 // The classes that Fairway serves unless told otherwise.
@@ -36,6 +42,15 @@ func (p Params) withDefaults() Params {
 	}
 	if p.ConfigMaps == nil {
 		p.ConfigMaps = DefaultConfigMaps
+	}
+	if p.Streams.TCP == nil {
+		p.Streams.TCP = DefaultStreamMaps.TCP
+	}
+	if p.Streams.UDP == nil {
+		p.Streams.UDP = DefaultStreamMaps.UDP
+	}
+	if p.Reserved == nil {
+		p.Reserved = DefaultReserved
 	}
 	return p
 }

@@ -26,13 +26,14 @@ type Planner struct {
 	secrets   map[string]parsed                  // Secret key -> certificate
 	byObject  map[dependency]map[string]struct{} // object that annotations name -> Ingress keys
 	options   *nginx.Options
+	streams   []streamDraft // ports of ConfigMaps
 	rejected  map[unit][]model.Rejected
 	expiry    time.Time // when the next certificate changes between valid and not; zero: never
 }
 
-// unit names who rejected something: Ingress keys for all but hosts.
+// unit names who rejected something: Ingress keys for all but hosts and streams.
 type unit struct {
-	kind string // "class", "ingress", "host", "backend", "tls"
+	kind string // "class", "ingress", "host", "backend", "tls", "streams"
 	key  string
 }
 
@@ -73,6 +74,9 @@ func (p *Planner) Update(snap *state.Snapshot, changes state.Changes, now time.T
 		changed = true
 	}
 	if p.updateBackends(snap, next, d) {
+		changed = true
+	}
+	if p.updateStreams(snap, next, d) {
 		changed = true
 	}
 	p.updateReferences(snap, d)

@@ -56,13 +56,15 @@ func (w *world) change(tx *state.Tx) {
 	case 6:
 		if w.IntN(3) == 0 {
 			name = DefaultConfigMaps[w.IntN(2)]
+		} else if w.IntN(3) == 0 {
+			name = pickFrom(w, DefaultStreamMaps.TCP[2], DefaultStreamMaps.TCP[0], DefaultStreamMaps.UDP[0])
 		}
 		if gone {
 			tx.Delete(model.KindConfigMap, name.String())
 			return
 		}
 		tx.Set(&model.ConfigMap{Name: name, Data: map[string]string{pickFrom(w, "X-A", "global-allowed-response-headers", "ssl-redirect", "allow-cross-namespace-resources", "hsts",
-			"global-auth-url", "allow-snippet-annotations", "proxy-set-headers", "allow-external-names", "typo"): pickFrom(w, "X-A", "true", "false", "n/aa", "http://auth.example/")}})
+			"global-auth-url", "allow-snippet-annotations", "proxy-set-headers", "allow-external-names", "typo", "9000", "9001"): pickFrom(w, "X-A", "true", "false", "n/aa", "http://auth.example/", "n/aa:80", "m/b:dns:PROXY")}})
 	case 0, 1:
 		if gone {
 			tx.Delete(model.KindIngress, name.String())

@@ -38,7 +38,7 @@ func (p *Planner) updateBackends(snap *state.Snapshot, next *Plan, d *dirty) boo
 	return true
 }
 
-// keysOf returns the backends of a Service that some Ingress mentions.
+// keysOf returns the backends of a Service that some Ingress, or a port for streams, mentions.
 func (p *Planner) keysOf(service string) map[BackendKey]struct{} {
 	keys := map[BackendKey]struct{}{}
 	for ingress := range p.byService[service] {
@@ -46,6 +46,11 @@ func (p *Planner) keysOf(service string) map[BackendKey]struct{} {
 			if b.key.Service.String() == service {
 				keys[b.key] = struct{}{}
 			}
+		}
+	}
+	for _, s := range p.streams {
+		if s.Backend.Service.String() == service {
+			keys[s.Backend] = struct{}{}
 		}
 	}
 	return keys

@@ -93,6 +93,8 @@ func applyDoc(t *testing.T, tx *state.Tx, doc string) {
 		tx.Delete(model.KindService, v.String())
 	case *model.EndpointSlice:
 		tx.Delete(model.KindEndpointSlice, v.Key())
+	case *model.ConfigMap:
+		tx.Delete(model.KindConfigMap, v.String())
 	case *model.Secret:
 		tx.Delete(model.KindSecret, v.String())
 	}
