@@ -24,8 +24,8 @@ __global int answer_arp(struct __sk_buff *skb)
 	if (f.op != bpf_htons(1) || f.proto != bpf_htons(0x0800) || f.hw_len != 6 || f.proto_len != 4)
 		return TCX_PASS;
 	__builtin_memcpy(&ip, f.target_ip, 4);
-	struct addr a = addr4(ip);
-	struct vip *v = bpf_map_lookup_elem(&vips, &a);
+	struct prefix_key k = {.prefixlen = 128, .addr = addr4(ip)};
+	struct vip *v = bpf_map_lookup_elem(&vips, &k);
 	if (!v)
 		return TCX_PASS;
 	__builtin_memcpy(f.eth_dst, f.eth_src, 6);

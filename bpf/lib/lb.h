@@ -9,16 +9,16 @@
 static __always_inline struct frontend *frontend_of(const struct addr *dst, __be16 port, __u8 proto)
 {
 	struct frontend_key k = {.addr = *dst, .port = port, .proto = proto};
-	struct frontend *fe = bpf_map_lookup_elem(&frontends, &k);
+	struct frontend *fe = lookup(&frontends, &k);
 	if (fe)
 		return fe;
 	if (bpf_map_lookup_elem(&self, dst)) {
 		k.addr = unspecified(dst);
-		return bpf_map_lookup_elem(&frontends, &k);
+		return lookup(&frontends, &k);
 	}
 	k.port = 0;
 	k.proto = 0;
-	return bpf_map_lookup_elem(&frontends, &k);
+	return lookup(&frontends, &k);
 }
 
 /* Whether an address is a Service's, whatever the port. */
@@ -27,14 +27,14 @@ __global bool is_service(const struct addr *dst)
 	if (!dst)
 		return false;
 	struct frontend_key k = {.addr = *dst};
-	return bpf_map_lookup_elem(&frontends, &k) != NULL;
+	return lookup(&frontends, &k) != NULL;
 }
 
 /* Whether an endpoint may keep the flows it has. */
 static __always_inline bool serves(__u32 service, const struct addr *a, __be16 port)
 {
 	struct member_key k = {.service = service, .addr = *a, .port = port};
-	return bpf_map_lookup_elem(&members, &k) != NULL;
+	return lookup(&members, &k) != NULL;
 }
 
 /* Whether the pod that had an address is no more: what is sent there is lost,
@@ -87,7 +87,7 @@ static __always_inline bool recall(const struct affinity_key *k, __u32 seconds, 
 	if (!a || bpf_ktime_get_coarse_ns() - a->seen > (__u64)seconds * 1000000000)
 		return false;
 	struct member_key mk = {.service = k->service, .addr = a->addr, .port = a->port};
-	struct member *m = bpf_map_lookup_elem(&members, &mk);
+	struct member *m = lookup(&members, &mk);
 	if (!m || !(m->sets & 1 << set_bit))
 		return false;
 	b->addr = a->addr;
@@ -112,7 +112,7 @@ __global int choose(const struct frontend *fe, bool internal, const struct addr 
 	__u32 seconds = fe->affinity, bit = flags >> (internal ? FE_INTERNAL_BIT : FE_EXTERNAL_BIT) & 15;
 	if (!seconds || !recall(&k, seconds, bit, b)) {
 		struct slot_key sk = {.set = internal ? fe->internal : fe->external, .index = bpf_get_prandom_u32() % n};
-		struct backend *slot = bpf_map_lookup_elem(&slots, &sk);
+		struct backend *slot = lookup(&slots, &sk);
 		if (!slot)
 			return DROP_NO_ENDPOINTS;
 		*b = *slot;

@@ -31,7 +31,8 @@ __global int answer_ndp(struct __sk_buff *skb, const struct pkt *p)
 	if (bpf_skb_load_bytes(skb, 0, &a, ETH_LEN + 40 + NDP_LEN - 8) || a.type != NDP_SOLICITATION || a.code)
 		return TCX_PASS;
 	struct addr target = a.target;
-	struct vip *v = bpf_map_lookup_elem(&vips, &target);
+	struct prefix_key k = {.prefixlen = 128, .addr = target};
+	struct vip *v = bpf_map_lookup_elem(&vips, &k);
 	if (!v)
 		return TCX_PASS;
 	__builtin_memcpy(a.eth, a.eth + 6, 6);

@@ -292,7 +292,8 @@ func tweaks(s agentSpec) func(*bpf.Options) {
 		case "conns":
 			o.Spec = func(spec *ebpf.CollectionSpec) { spec.Maps["conns"].MaxEntries *= 2 }
 		case "small":
-			o.Spec = func(spec *ebpf.CollectionSpec) { spec.Maps["frontends"].MaxEntries = 8 }
+			o.Spec = func(spec *ebpf.CollectionSpec) { spec.Maps["frontends"].InnerMap.MaxEntries = 8 }
+			o.MostEntries = 8
 		case "cgroup":
 			o.Cgroup = "/sys/fs/cgroup/nowhere"
 		}

@@ -84,7 +84,14 @@ func pinAgain(m *ebpf.Map, path string) error {
 // sameForm reports whether programs made for spec can use m. What they call a
 // member at some place must be called so in m, where the kernel knows its types.
 func sameForm(spec *ebpf.MapSpec, m *ebpf.Map) bool {
-	if spec == nil || spec.Compatible(m) != nil {
+	if spec == nil {
+		return false
+	}
+	sized := spec.Copy()
+	if spec.Name == kernelMapNames { // it grows
+		sized.MaxEntries = m.MaxEntries()
+	}
+	if sized.Compatible(m) != nil {
 		return false
 	}
 	want, ok := spec.Value.(*btf.Struct)

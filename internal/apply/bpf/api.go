@@ -19,9 +19,11 @@ type Options struct {
 	Log    *slog.Logger
 
 	// For tests of upgrades and faults: another version of the maps' form ("": this
-	// one's), and changes to the maps and programs before they are loaded.
-	Layout string
-	Spec   func(*ebpf.CollectionSpec)
+	// one's), changes to the maps and programs before they are loaded, and where
+	// maps stop growing (0: where they do).
+	Layout      string
+	Spec        func(*ebpf.CollectionSpec)
+	MostEntries int
 }
 
 // PodLink is the host side of a pod's network.

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 )
 
 // batch gathers changes of one map, so that a thousand of them are one system
@@ -32,24 +31,29 @@ func (b *batch[K, V]) remove(owner uint32, k K) {
 // changes counts entries of maps.
 type changes struct{ writes, deletes atomic.Int64 }
 
-// flush does to m what has been gathered, first the puts, and counts it. What
+// flush does to t what has been gathered, first the puts, and counts it. What
 // fails does not keep the rest from being done; the owners of it are returned,
 // each with its first error.
-func (b *batch[K, V]) flush(m *ebpf.Map, count *changes) map[uint32]error {
+func (b *batch[K, V]) flush(t *table[K, V], count *changes) map[uint32]error {
+	if len(b.puts)+len(b.removals) == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var failed map[uint32]error
 	fail := func(owner uint32, err error) {
 		if failed == nil {
 			failed = map[uint32]error{}
 		}
 		if failed[owner] == nil {
-			failed[owner] = explain(m, err)
+			failed[owner] = explain(t.name, err)
 		}
 	}
 	inPieces(len(b.puts), &count.writes, fail, b.putters, func(from int) (int, error) {
-		return m.BatchUpdate(b.puts[from:], b.values[from:], nil)
+		return t.put(b.puts[from:], b.values[from:])
 	})
 	inPieces(len(b.removals), &count.deletes, fail, b.removers, func(from int) (int, error) {
-		n, err := m.BatchDelete(b.removals[from:], nil)
+		n, err := t.m.BatchDelete(b.removals[from:], nil)
 		if n < len(b.removals)-from && errors.Is(err, ebpf.ErrKeyNotExist) { // it is gone already, which is as good
 			return n + 1, nil
 		}
@@ -90,14 +94,10 @@ func reuse[T any](s []T) []T {
 }
 
 // explain says what an error of a map means to who runs the node.
-func explain(m *ebpf.Map, err error) error {
-	name := "?"
-	if info, e := m.Info(); e == nil {
-		name = info.Name
-	}
-	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) { // hashes say the one, tries the other
-		err := fmt.Errorf("map %s is full: it has room for %d entries", name, m.MaxEntries())
-		return Trouble{"MapFull", err, "remove Services or endpoints that nobody needs: what waits is tried again every few seconds; what is in the kernel goes on working"}
+func explain(name string, err error) error {
+	var t Trouble
+	if errors.As(err, &t) {
+		return t
 	}
 	return fmt.Errorf("change map %s: %w", name, err)
 }

@@ -21,7 +21,7 @@ import (
 
 // layout is the version of the maps' form. A change of a key, a value or a map
 // type needs a new one.
-const layout = "v1"
+const layout = "v2"
 
 // Datapath is the kernel datapath of one node. Its methods may be called by
 // several goroutines; each is one change at a time, of Services or of anything
@@ -31,6 +31,7 @@ type Datapath struct {
 	layout string
 	log    *slog.Logger
 	objs   kernelObjects
+	tables *tables
 
 	services *services // has a lock of its own
 
@@ -116,10 +117,10 @@ func (d *Datapath) load() error {
 	if d.o.Spec != nil {
 		d.o.Spec(spec)
 	}
-	fit(spec, mapDir)
 	if d.before, err = d.adopt(spec, mapDir); err != nil {
 		return err
 	}
+	fit(spec, mapDir)
 	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: mapDir}}
 	if err := d.probeIterators(spec, opts); err != nil {
 		return err
@@ -127,7 +128,8 @@ func (d *Datapath) load() error {
 	if err := spec.LoadAndAssign(&d.objs, opts); err != nil {
 		return refused(err)
 	}
-	return nil
+	d.tables, err = openTables(&d.objs.kernelMaps, spec, mapDir, d.o.MostEntries, d.log)
+	return err
 }
 
 // natPorts returns the ports that rewritten sources get: above the privileged
@@ -148,12 +150,12 @@ func natPorts() (lo, hi uint16, err error) {
 
 // restore learns from the maps what earlier processes put there.
 func (d *Datapath) restore() error {
-	ids, err := restoreIDs(&d.objs.kernelMaps)
+	ids, err := restoreIDs(&d.tables.names)
 	if err != nil {
 		return err
 	}
 	d.classes, d.sets = ids[kindClass], ids[kindPolicySet]
-	if d.services, err = restoreServices(&d.objs.kernelMaps, ids[kindService], ids[kindBackends]); err != nil {
+	if d.services, err = restoreServices(d.tables, ids[kindService], ids[kindBackends]); err != nil {
 		return err
 	}
 	if err := d.restoreVerdicts(); err != nil {
@@ -183,6 +185,7 @@ func (d *Datapath) Close() error {
 	if d.before != nil {
 		d.before.Close()
 	}
+	d.tables.close()
 	return d.objs.Close()
 }
 

@@ -22,7 +22,7 @@ const grace = 2 * time.Second
 // ids gives numbers to names of one kind. The map names holds what is given, so
 // that a restart neither changes a number nor gives it twice.
 type ids struct {
-	maps      *kernelMaps
+	names     *table[kernelNameKey, kernelName]
 	kind      uint32
 	byName    map[digest]uint32
 	given     map[uint32]name
@@ -49,12 +49,12 @@ func digestOf(parts ...any) digest {
 }
 
 // restoreIDs reads what earlier processes gave, by kind.
-func restoreIDs(m *kernelMaps) ([numKinds]*ids, error) {
+func restoreIDs(names *table[kernelNameKey, kernelName]) ([numKinds]*ids, error) {
 	var all [numKinds]*ids
 	for kind := range all {
-		all[kind] = &ids{maps: m, kind: uint32(kind), next: 1, byName: map[digest]uint32{}, given: map[uint32]name{}, condemned: map[uint32]time.Time{}}
+		all[kind] = &ids{names: names, kind: uint32(kind), next: 1, byName: map[digest]uint32{}, given: map[uint32]name{}, condemned: map[uint32]time.Time{}}
 	}
-	err := eachBatch(m.Names, func(k kernelNameKey, v kernelName) {
+	err := eachBatch(names.m, func(k kernelNameKey, v kernelName) {
 		if k.Kind < numKinds {
 			s := all[k.Kind]
 			s.byName[v.Digest] = k.Id
@@ -99,9 +99,9 @@ func (s *ids) acquire(of digest) (uint32, error) {
 		return id, nil
 	}
 	k, v := s.entry(id)
-	if err := s.maps.Names.Put(&k, &v); err != nil {
+	if err := s.names.putOne(k, v); err != nil {
 		s.release(id)
-		return 0, fmt.Errorf("record name: %w", explain(s.maps.Names, err))
+		return 0, fmt.Errorf("record name: %w", err)
 	}
 	s.record(id)
 	return id, nil
@@ -154,7 +154,7 @@ func (s *ids) forget(gone []uint32) error {
 	for _, id := range gone {
 		names.remove(id, kernelNameKey{Kind: s.kind, Id: id})
 	}
-	failed := names.flush(s.maps.Names, new(changes))
+	failed := names.flush(s.names, new(changes))
 	for _, id := range gone {
 		if failed[id] == nil {
 			delete(s.byName, s.given[id].digest)

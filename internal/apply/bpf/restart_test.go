@@ -84,9 +84,9 @@ func TestBury(t *testing.T) {
 	w.set(web("web", "10.96.0.1"), w.b1.IPs[0])
 	w.set(web("web2", "10.96.0.2"), w.b1.IPs[0])
 	size := func() (n int) {
-		w.must(each(w.node1.dp.objs.Slots, func(kernelSlotKey, kernelBackend) { n++ }))
-		w.must(each(w.node1.dp.objs.Members, func(kernelMemberKey, kernelMember) { n++ }))
-		w.must(each(w.node1.dp.objs.Names, func(kernelNameKey, kernelName) { n++ }))
+		w.must(each(w.node1.dp.tables.slots.m, func(kernelSlotKey, kernelBackend) { n++ }))
+		w.must(each(w.node1.dp.tables.members.m, func(kernelMemberKey, kernelMember) { n++ }))
+		w.must(each(w.node1.dp.tables.names.m, func(kernelNameKey, kernelName) { n++ }))
 		return n
 	}
 	want := size()

@@ -127,21 +127,21 @@ func (r *round) addSet(set *service.Set) uint32 {
 // flushBackends writes names, slots, members and ranges.
 func (r *round) flushBackends() {
 	s := r.s
-	unnamed := r.names.flush(s.maps.Names, &s.changes)
+	unnamed := r.names.flush(&s.maps.names, &s.changes)
 	for i, n := range r.named {
 		if unnamed[uint32(i)] == nil {
 			n.ids.record(n.id)
 		}
 	}
 	r.named = reuse(r.named)
-	torn := r.slots.flush(s.maps.Slots, &s.changes)
+	torn := r.slots.flush(&s.maps.slots, &s.changes)
 	for id, w := range r.written {
 		w.complete = torn[id] == nil
 		s.slots[id] = w
 	}
 	clear(r.written)
-	r.fail(r.memberMap.flush(s.maps.Members, &s.changes))
-	r.fail(r.rangeMap.flush(s.maps.Ranges, &s.changes))
+	r.fail(r.memberMap.flush(&s.maps.members, &s.changes))
+	r.fail(r.rangeMap.flush(&s.maps.ranges, &s.changes))
 	if unnamed == nil && torn == nil {
 		return
 	}
@@ -207,7 +207,7 @@ func (r *round) holder(key service.Key) *applied {
 func (r *round) flushFrontends() {
 	s, b := r.s, &r.frontends
 	puts, putters, removals, removers := b.puts, b.putters, b.removals, b.removers
-	failed := b.flush(s.maps.Frontends, &s.changes)
+	failed := b.flush(&s.maps.frontends, &s.changes)
 	r.fail(failed)
 	for i, k := range puts {
 		if failed[putters[i]] == nil {
@@ -255,8 +255,8 @@ func (r *round) trim() {
 			}
 		}
 	}
-	r.fail(r.memberMap.flush(s.maps.Members, &s.changes))
-	r.fail(r.rangeMap.flush(s.maps.Ranges, &s.changes))
+	r.fail(r.memberMap.flush(&s.maps.members, &s.changes))
+	r.fail(r.rangeMap.flush(&s.maps.ranges, &s.changes))
 }
 
 func (r *round) trimPort(i, id uint32, p *service.Port, want []member) {

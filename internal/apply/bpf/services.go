@@ -16,7 +16,7 @@ import (
 // takes to change one without reading a map.
 type services struct {
 	mu    sync.Mutex
-	maps  *kernelMaps
+	maps  *tables
 	ports *ids // of service ports
 	sets  *ids // of backend sets, named by their content
 
@@ -47,7 +47,7 @@ type applied struct {
 	sets      []uint32            // numbers, with repetitions
 }
 
-func restoreServices(m *kernelMaps, ports, sets *ids) (*services, error) {
+func restoreServices(m *tables, ports, sets *ids) (*services, error) {
 	s := &services{
 		maps: m, ports: ports, sets: sets,
 		frontends: map[kernelFrontendKey]frontend{}, rivals: map[kernelFrontendKey][]claim{},
@@ -55,10 +55,10 @@ func restoreServices(m *kernelMaps, ports, sets *ids) (*services, error) {
 		applied: map[service.Key]*applied{}, orphaned: map[kernelAddr]bool{},
 	}
 	s.round.init(s)
-	if err := eachBatch(m.Frontends, func(k kernelFrontendKey, v kernelFrontend) { s.frontends[k] = frontend{value: v, written: true} }); err != nil {
+	if err := eachBatch(m.frontends.m, func(k kernelFrontendKey, v kernelFrontend) { s.frontends[k] = frontend{value: v, written: true} }); err != nil {
 		return nil, err
 	}
-	err := eachBatch(m.Members, func(k kernelMemberKey, v kernelMember) {
+	err := eachBatch(m.members.m, func(k kernelMemberKey, v kernelMember) {
 		s.members[k.Service] = append(s.members[k.Service], member{k.Addr, k.Port, v.Sets})
 	})
 	if err != nil {
@@ -67,10 +67,10 @@ func restoreServices(m *kernelMaps, ports, sets *ids) (*services, error) {
 	for id := range s.members {
 		slices.SortFunc(s.members[id], member.compare)
 	}
-	if err := each(m.Ranges, func(k kernelRangeKey, _ uint32) { s.ranges[k.Service] = append(s.ranges[k.Service], k) }); err != nil {
+	if err := each(m.ranges.m, func(k kernelRangeKey, _ uint32) { s.ranges[k.Service] = append(s.ranges[k.Service], k) }); err != nil {
 		return nil, err
 	}
-	return s, eachBatch(m.Slots, func(k kernelSlotKey, _ kernelBackend) {
+	return s, eachBatch(m.slots.m, func(k kernelSlotKey, _ kernelBackend) {
 		s.slots[k.Set] = slots{n: max(s.slots[k.Set].n, k.Index+1)}
 	})
 }
@@ -156,7 +156,7 @@ func (s *services) prune(ctx context.Context) error {
 		}
 	}
 	gone := slices.Clone(stale.removals)
-	if err := errors.Join(ctx.Err(), joinFew(stale.flush(s.maps.Frontends, new(changes)))); err != nil {
+	if err := errors.Join(ctx.Err(), joinFew(stale.flush(&s.maps.frontends, new(changes)))); err != nil {
 		return err
 	}
 	for _, k := range gone {
@@ -199,7 +199,7 @@ func (s *services) buryPart() (int, error) {
 		}
 	}
 	n := new(changes)
-	if err := errors.Join(joinFew(members.flush(s.maps.Members, n)), joinFew(ranges.flush(s.maps.Ranges, n)), joinFew(backends.flush(s.maps.Slots, n))); err != nil {
+	if err := errors.Join(joinFew(members.flush(&s.maps.members, n)), joinFew(ranges.flush(&s.maps.ranges, n)), joinFew(backends.flush(&s.maps.slots, n))); err != nil {
 		return 0, err // all of it is tried again
 	}
 	for _, id := range ports {

@@ -143,6 +143,9 @@ func TestServicesInFullMaps(t *testing.T) {
 	}
 	fresh := func(name string, entries uint32) *ebpf.Map {
 		ms := spec.Maps[name].Copy()
+		if ms.InnerMap != nil {
+			ms = ms.InnerMap
+		}
 		ms.Pinning, ms.MaxEntries = ebpf.PinNone, entries
 		m, err := ebpf.NewMap(ms)
 		if err != nil {
@@ -159,11 +162,11 @@ func TestServicesInFullMaps(t *testing.T) {
 			if full == kernelMapRanges {
 				sizes[full] = 4
 			}
-			m := &kernelMaps{
-				Names: fresh(kernelMapNames, sizes[kernelMapNames]), Slots: fresh(kernelMapSlots, sizes[kernelMapSlots]), Members: fresh(kernelMapMembers, sizes[kernelMapMembers]),
-				Ranges: fresh(kernelMapRanges, sizes[kernelMapRanges]), Frontends: fresh(kernelMapFrontends, sizes[kernelMapFrontends]),
-			}
-			all, err := restoreIDs(m)
+			m := &tables{}
+			m.names.m, m.slots.m, m.members.m = fresh(kernelMapNames, sizes[kernelMapNames]), fresh(kernelMapSlots, sizes[kernelMapSlots]), fresh(kernelMapMembers, sizes[kernelMapMembers])
+			m.ranges.m, m.frontends.m = fresh(kernelMapRanges, sizes[kernelMapRanges]), fresh(kernelMapFrontends, sizes[kernelMapFrontends])
+			m.names.name, m.slots.name, m.members.name, m.ranges.name, m.frontends.name = kernelMapNames, kernelMapSlots, kernelMapMembers, kernelMapRanges, kernelMapFrontends
+			all, err := restoreIDs(&m.names)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -200,7 +203,7 @@ func TestServicesInFullMaps(t *testing.T) {
 				bury()
 				for k, f := range s.frontends {
 					var v kernelFrontend
-					if err := m.Frontends.Lookup(k, &v); f.written && (err != nil || v != f.value) {
+					if err := m.frontends.m.Lookup(k, &v); f.written && (err != nil || v != f.value) {
 						t.Fatalf("frontend %v:%d: books %+v, map %+v, %v", k.Addr.addr(), swap(k.Port), f, v, err)
 					}
 				}
@@ -243,19 +246,19 @@ func TestPruneSparesWhatFailed(t *testing.T) {
 	}
 	dp = openAlone(t, dir)
 	s := dp.services
-	slots := s.maps.Slots
+	slots := s.maps.slots.m
 	tiny, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 20, MaxEntries: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tiny.Close()
-	s.maps.Slots = tiny // one slot fits
+	s.maps.slots.m, s.maps.slots.most = tiny, 1 // one slot fits
 	next := tcpPlan("web", "10.96.0.1", "10.1.0.1:80", "10.1.0.3:80")
 	var failed *ApplyError
 	if err := dp.ApplyServices(t.Context(), []service.Plan{next}); !errors.As(err, &failed) || len(failed.Failed) != 1 || failed.Failed[0].Key != next.Key {
 		t.Fatalf("got %v", err)
 	}
-	s.maps.Slots = slots
+	s.maps.slots.m, s.maps.slots.most = slots, mostEntries
 	bury := func() {
 		for _, i := range []*ids{s.ports, s.sets} {
 			for id := range i.condemned {
@@ -370,7 +373,7 @@ func list(rows map[string]string) string {
 }
 
 // readServices describes the maps as the programs of the kernel follow them.
-func readServices(t *testing.T, m *kernelMaps) string {
+func readServices(t *testing.T, m *tables) string {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -379,23 +382,23 @@ func readServices(t *testing.T, m *kernelMaps) string {
 		}
 	}
 	members, ranges := map[uint32]map[netip.AddrPort]uint32{}, map[uint32]int{}
-	must(each(m.Members, func(k kernelMemberKey, v kernelMember) {
+	must(each(m.members.m, func(k kernelMemberKey, v kernelMember) {
 		if members[k.Service] == nil {
 			members[k.Service] = map[netip.AddrPort]uint32{}
 		}
 		members[k.Service][netip.AddrPortFrom(k.Addr.addr(), swap(k.Port))] = v.Sets
 	}))
-	must(each(m.Ranges, func(k kernelRangeKey, _ uint32) { ranges[k.Service]++ }))
+	must(each(m.ranges.m, func(k kernelRangeKey, _ uint32) { ranges[k.Service]++ }))
 	set := func(id, n uint32) (out []service.Backend) {
 		for i := range n {
 			var b kernelBackend
-			must(m.Slots.Lookup(kernelSlotKey{Set: id, Index: i}, &b))
+			must(m.slots.m.Lookup(kernelSlotKey{Set: id, Index: i}, &b))
 			out = append(out, service.Backend{Addr: netip.AddrPortFrom(b.Addr.addr(), swap(b.Port)), Local: b.Local == 1})
 		}
 		return out
 	}
 	rows := map[string]string{}
-	must(each(m.Frontends, func(k kernelFrontendKey, v kernelFrontend) {
+	must(each(m.frontends.m, func(k kernelFrontendKey, v kernelFrontend) {
 		if v.Flags == feAddress {
 			rows[fmt.Sprintf("%v:0/", k.Addr.addr())] = "any"
 			return
@@ -409,7 +412,7 @@ func readServices(t *testing.T, m *kernelMaps) string {
 // checkBooks compares the books with the maps.
 func checkBooks(t *testing.T, s *services) {
 	t.Helper()
-	again, err := restoreIDs(s.maps)
+	again, err := restoreIDs(&s.maps.names)
 	if err != nil {
 		t.Fatal(err)
 	}

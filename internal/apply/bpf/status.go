@@ -25,7 +25,7 @@ func (d *Datapath) ReadServices(match func(owner service.Key) bool) ([]FrontendS
 		owner service.Key
 	}
 	var rows []row
-	err := each(d.objs.Frontends, func(k kernelFrontendKey, v kernelFrontend) {
+	err := eachBatch(d.tables.frontends.m, func(k kernelFrontendKey, v kernelFrontend) {
 		r := row{key: k, value: v}
 		if a := d.services.frontends[k].owner; a != nil {
 			r.owner = a.key
@@ -66,7 +66,7 @@ func (d *Datapath) readSet(set, n uint32) ([]netip.AddrPort, error) {
 	var out []netip.AddrPort
 	for i := range n {
 		var b kernelBackend
-		err := d.objs.Slots.Lookup(kernelSlotKey{Set: set, Index: i}, &b)
+		err := d.tables.slots.m.Lookup(kernelSlotKey{Set: set, Index: i}, &b)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue
 		}
@@ -121,30 +121,14 @@ func (d *Datapath) ReadDrops() ([]DropCount, error) {
 
 // ReadFill counts the entries of the maps for Services. It reads all of them.
 func (d *Datapath) ReadFill() ([]MapFill, error) {
-	var out []MapFill
-	m := &d.objs.kernelMaps
-	for _, x := range []struct {
-		name  string
-		m     *ebpf.Map
-		count func(*ebpf.Map) (int, error)
-	}{
-		{kernelMapFrontends, m.Frontends, countEntries[kernelFrontendKey, kernelFrontend]},
-		{kernelMapSlots, m.Slots, countEntries[kernelSlotKey, kernelBackend]},
-		{kernelMapMembers, m.Members, countEntries[kernelMemberKey, kernelMember]},
-		{kernelMapRanges, m.Ranges, countEntries[kernelRangeKey, uint32]},
-		{kernelMapNames, m.Names, countEntries[kernelNameKey, kernelName]},
-		{kernelMapConns, m.Conns, func(*ebpf.Map) (int, error) { return int(d.flows.Load()), nil }},
-	} {
-		n, err := x.count(x.m)
+	m := d.tables
+	out := make([]MapFill, 0, 6)
+	for _, fill := range []func() (MapFill, error){m.frontends.fill, m.slots.fill, m.members.fill, m.ranges.fill, m.names.fill} {
+		f, err := fill()
 		if err != nil {
-			return nil, fmt.Errorf("count %s: %w", x.name, err)
+			return nil, fmt.Errorf("count %s: %w", f.Map, err)
 		}
-		out = append(out, MapFill{x.name, n, int(x.m.MaxEntries())})
+		out = append(out, f)
 	}
-	return out, nil
-}
-
-func countEntries[K, V any](m *ebpf.Map) (n int, err error) {
-	err = eachBatch(m, func(K, V) { n++ })
-	return n, err
+	return append(out, MapFill{kernelMapConns, int(d.flows.Load()), int(d.objs.Conns.MaxEntries())}), nil
 }

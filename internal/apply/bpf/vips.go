@@ -31,7 +31,7 @@ func (d *Datapath) ApplyVIPs(ctx context.Context, vips []netip.Addr) error {
 // applyVIPs does so with the uplink as it is now.
 func (d *Datapath) applyVIPs() error {
 	vips := d.vips
-	want := map[kernelAddr]kernelVip{}
+	want := map[kernelPrefixKey]kernelVip{}
 	if len(vips) > 0 || len(d.groups.joined) > 0 {
 		dev, err := uplinkOf(d.o.Uplink)
 		if err != nil {
@@ -41,21 +41,21 @@ func (d *Datapath) applyVIPs() error {
 			return fmt.Errorf("announce addresses on %s: not an Ethernet device", d.o.Uplink)
 		}
 		for _, a := range vips {
-			want[addrOf(a)] = kernelVip{Mac: [6]byte(dev.HardwareAddr)}
+			want[prefixOf(netip.PrefixFrom(a, a.BitLen()))] = kernelVip{Mac: [6]byte(dev.HardwareAddr)}
 		}
 		if err := d.groups.apply(dev.Index, vips); err != nil {
 			d.log.Warn("neighbours may not find an address", "err", err)
 		}
 	}
-	have := map[kernelAddr]bool{}
-	if err := each(d.objs.Vips, func(k kernelAddr, _ kernelVip) { have[k] = true }); err != nil {
+	have := map[kernelPrefixKey]bool{}
+	if err := each(d.objs.Vips, func(k kernelPrefixKey, _ kernelVip) { have[k] = true }); err != nil {
 		return fmt.Errorf("read announced addresses: %w", err)
 	}
 	if err := replace(d.objs.Vips, want); err != nil {
 		return fmt.Errorf("write announced addresses: %w", err)
 	}
 	for k, v := range want {
-		if a := k.addr(); !have[k] {
+		if a := k.Addr.addr(); !have[k] {
 			if err := announce(d.o.Uplink, v.Mac, a); err != nil {
 				d.log.Warn("neighbours were not told of an address", "address", a, "err", err)
 			}

@@ -14,7 +14,7 @@ func fit(spec *ebpf.CollectionSpec, mapDir string) {
 		if err != nil {
 			continue // it is not there, or loading will say what is wrong
 		}
-		if m.MaxEntries() > want.MaxEntries {
+		if m.MaxEntries() > want.MaxEntries || name == kernelMapNames {
 			want.MaxEntries = m.MaxEntries()
 		}
 		m.Close()
