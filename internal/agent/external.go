@@ -93,20 +93,19 @@ func (e *externals) ask(ctx context.Context, name string) bool {
 
 func names(p *route.Plan) map[string]bool {
 	out := map[string]bool{}
-	for _, b := range p.Backends.All() {
-		if b.External != "" {
-			out[b.External] = true
-		}
+	for _, key := range p.External {
+		out[p.Backends.Get(key).External] = true
 	}
 	return out
 }
 
 // filled is the plan with addresses.
 func (e *externals) filled() *route.Plan {
-	var edit *route.Edit[*route.Backend]
-	for key, b := range e.plan.Backends.All() {
+	var edit *route.Edit[route.BackendKey, *route.Backend]
+	for _, key := range e.plan.External {
+		b := e.plan.Backends.Get(key)
 		addrs := e.known[b.External]
-		if b.External == "" || len(addrs) == 0 {
+		if len(addrs) == 0 {
 			continue
 		}
 		if edit == nil {

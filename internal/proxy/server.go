@@ -83,7 +83,7 @@ type Server struct {
 // live is what requests are served with: one plan and its pools.
 type live struct {
 	plan  *route.Plan
-	pools route.Table[*pool]
+	pools route.Table[route.BackendKey, *pool]
 }
 
 // New returns a Server that does not listen yet.
@@ -113,7 +113,7 @@ func (s *Server) Apply(p *route.Plan) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.live.Load()
-	var before route.Table[*route.Backend]
+	var before route.Table[route.BackendKey, *route.Backend]
 	if old.plan != nil {
 		before = old.plan.Backends
 	}

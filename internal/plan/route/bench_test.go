@@ -73,6 +73,49 @@ func BenchmarkChange(b *testing.B) {
 	}
 }
 
+// BenchmarkChangeOfMany is the cost of planning one change among 10,000 hosts with ten
+// paths each, all of which lead to one Service.
+func BenchmarkChangeOfMany(b *testing.B) {
+	const hosts = 10_000
+	ingress := func(i, version int, tls bool) *model.Ingress {
+		ing := bigIngress(i, 10)
+		ing.Name = model.Name{Namespace: "default", Name: fmt.Sprint("i", i)}
+		for j := range ing.Rules[0].Paths {
+			ing.Rules[0].Paths[j].Backend.Service = "web"
+		}
+		ing.Rules[0].Paths[0].Path = fmt.Sprint("/version", version)
+		if tls {
+			ing.TLS = []model.IngressTLS{{Hosts: []string{ing.Rules[0].Host}, Secret: fmt.Sprint("tls", i%100)}}
+		}
+		return ing
+	}
+	for _, tls := range []bool{false, true} {
+		b.Run(fmt.Sprintf("tls=%v", tls), func(b *testing.B) {
+			store := state.New()
+			store.Update(func(tx *state.Tx) {
+				tx.Set(&model.IngressClass{Name: "fairway", Controller: "fairway.dev/ingress"})
+				tx.Set(&model.Service{Name: model.Name{Namespace: "default", Name: "web"}, Ports: []model.ServicePort{{Protocol: model.TCP, Port: 80}}})
+				tx.Set(&model.EndpointSlice{Name: model.Name{Namespace: "default", Name: "web-1"}, Service: "web", Family: model.IPv4,
+					Ports: []model.EndpointPort{{Protocol: model.TCP, Port: 8080}}, Endpoints: bigSlice(0, 0, 5).Endpoints})
+				for i := range hosts {
+					tx.Set(ingress(i, 0, tls))
+				}
+			})
+			watch, planner := store.Watch(), New(Params{})
+			snap, changes := watch.Take()
+			planner.Update(snap, changes, now)
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				n++
+				store.Update(func(tx *state.Tx) { tx.Set(ingress(n*7919%hosts, n, tls)) })
+				snap, changes := watch.Take()
+				planner.Update(snap, changes, now)
+			}
+		})
+	}
+}
+
 // BenchmarkMatch is the cost of finding a request's rule.
 func BenchmarkMatch(b *testing.B) {
 	for _, hosts := range []int{1, 10000} {

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,20 @@ func (p *Planner) updateCerts(snap *state.Snapshot, next *Plan, d *dirty, now ti
 	p.secrets, p.expiry = b.seen, b.expiry
 	p.reject(unit{"tls", ""}, b.rejected, d)
 	p.listen(next, nil, b.certs)
+}
+
+// sameCerts says that two fragments of one Ingress, or none, ask for the same certificates.
+func sameCerts(a, b *fragment) bool {
+	if a == nil {
+		a = &fragment{}
+	}
+	if b == nil {
+		b = &fragment{}
+	}
+	if len(a.certs) == 0 || len(b.certs) == 0 {
+		return len(a.certs) == len(b.certs)
+	}
+	return a.ing.Created.Equal(b.ing.Created) && reflect.DeepEqual(a.certs, b.certs) && slices.Equal(a.patterns(), b.patterns())
 }
 
 type certBuilder struct {

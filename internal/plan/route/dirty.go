@@ -12,7 +12,9 @@ import (
 // dirty is what an Update has to make anew.
 type dirty struct {
 	ingresses, hosts, services, references              map[string]struct{}
-	renewed                                             map[string]struct{} // Ingresses to translate again though they are the same
+	renewed                                             map[string]struct{}     // Ingresses to translate again though they are the same
+	backends                                            map[BackendKey]struct{} // whose mentions came or went
+	owners                                              map[model.Name]struct{} // Ingresses that are claimed now and were not, or the other way round
 	certs, rejected, claimed, options, passing, streams bool
 }
 
@@ -25,7 +27,8 @@ func (d *dirty) renew(ingress string) {
 
 // survey translates changed objects into units to make anew.
 func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.Time) *dirty {
-	d := &dirty{ingresses: map[string]struct{}{}, hosts: map[string]struct{}{}, services: map[string]struct{}{}, references: map[string]struct{}{}}
+	d := &dirty{ingresses: map[string]struct{}{}, hosts: map[string]struct{}{}, services: map[string]struct{}{}, references: map[string]struct{}{},
+		backends: map[BackendKey]struct{}{}, owners: map[model.Name]struct{}{}}
 	if p.plan == nil || changes.Kinds(model.KindIngressClass) || p.optionsChanged(changes) { // any Ingress may be ours now, or no longer, or mean something else
 		var rejected []model.Rejected
 		p.options, rejected = readOptions(snap, p.params.ConfigMaps)
@@ -33,9 +36,14 @@ func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.T
 		for host := range p.hosts {
 			d.hosts[host] = struct{}{}
 		}
-		for service := range p.keys {
+		for service, keys := range p.keys {
 			d.services[service] = struct{}{}
+			for key := range keys {
+				keys[key] = 0
+				d.backends[key] = struct{}{}
+			}
 		}
+		p.streams = nil
 		for key := range snap.Ingresses.All() {
 			d.ingresses[key] = struct{}{}
 		}
@@ -104,9 +112,5 @@ func (p *Planner) touch(f *fragment, d *dirty) {
 	if f.fallback != nil {
 		d.hosts[""] = struct{}{} // the fallback for all hosts may be another one now
 	}
-	for _, b := range f.backends {
-		d.services[b.key.Service.String()] = struct{}{}
-	}
-	d.certs = d.certs || len(f.certs) > 0
 	d.passing = d.passing || f.settings.Passthrough
 }

@@ -9,10 +9,10 @@ import (
 
 // Hosts are the virtual hosts of a listener.
 type Hosts struct {
-	exact    map[string]*Host
-	wildcard map[string]*Host // by what follows "*": ".example.com"
-	any      *Host            // for hosts that have no entry, never nil
-	fallback *Rule            // for what no host has a rule for; nil: 404
+	exact    Table[string, *Host]
+	wildcard Table[string, *Host] // by what follows "*": ".example.com"
+	any      *Host                // for hosts that have no entry, never nil
+	fallback *Rule                // for what no host has a rule for; nil: 404
 }
 
 // Host is one virtual host. Requests for it never fall through to another one,
@@ -41,11 +41,11 @@ func (h *Hosts) Match(req *Request) (*Host, *Rule) {
 // Lookup returns the virtual host for a canonical host name. A wildcard stands
 // for exactly one label (networking/v1 IngressRule.host).
 func (h *Hosts) Lookup(host string) *Host {
-	if found := h.exact[host]; found != nil {
+	if found := h.exact.Get(host); found != nil {
 		return found
 	}
-	if i := strings.IndexByte(host, '.'); i > 0 {
-		if found := h.wildcard[host[i:]]; found != nil {
+	if i := strings.IndexByte(host, '.'); i > 0 && h.wildcard.Len() > 0 {
+		if found := h.wildcard.Get(host[i:]); found != nil {
 			return found
 		}
 	}
@@ -54,8 +54,8 @@ func (h *Hosts) Lookup(host string) *Host {
 
 // All yields the hosts: exact and wildcard ones, and last the one for all others.
 func (h *Hosts) All(yield func(*Host) bool) {
-	for _, m := range []map[string]*Host{h.exact, h.wildcard} {
-		for _, v := range m {
+	for _, m := range []Table[string, *Host]{h.exact, h.wildcard} {
+		for _, v := range m.All() {
 			if !yield(v) {
 				return
 			}
@@ -66,30 +66,40 @@ func (h *Hosts) All(yield func(*Host) bool) {
 
 // Len is the number of hosts that some Ingress has named.
 func (h *Hosts) Len() int {
-	n := len(h.exact) + len(h.wildcard)
+	n := h.exact.Len() + h.wildcard.Len()
 	if len(h.any.Rules) > 0 || h.any.Fallback != nil {
 		n++
 	}
 	return n
 }
 
-// newHosts indexes hosts by pattern; the entry for "" may be missing.
-func newHosts(byPattern map[string]*Host, fallback *Rule) *Hosts {
-	h := &Hosts{exact: make(map[string]*Host, len(byPattern)), wildcard: map[string]*Host{}, fallback: fallback}
-	for pattern, v := range byPattern {
+// with returns what h is with other hosts under some patterns; a nil one is no more.
+func (h *Hosts) with(changed map[string]*Host, fallback *Rule) *Hosts {
+	next := &Hosts{any: &Host{}, fallback: fallback}
+	if h != nil {
+		*next = *h
+		next.fallback = fallback
+	}
+	exact, wildcard := next.exact.Edit(), next.wildcard.Edit()
+	for pattern, v := range changed {
+		edit, key := exact, pattern
 		switch {
 		case pattern == "":
-			h.any = v
+			if next.any = v; v == nil {
+				next.any = &Host{}
+			}
+			continue
 		case pattern[0] == '*':
-			h.wildcard[pattern[1:]] = v
-		default:
-			h.exact[pattern] = v
+			edit, key = wildcard, pattern[1:]
+		}
+		if v == nil {
+			edit.Delete(key)
+		} else {
+			edit.Set(key, v)
 		}
 	}
-	if h.any == nil {
-		h.any = &Host{}
-	}
-	return h
+	next.exact, next.wildcard = exact.Table(), wildcard.Table()
+	return next
 }
 
 // Equal reports whether requests for h and o are treated the same way.

@@ -26,6 +26,10 @@ func (p *Planner) link(key string, f *fragment, d *dirty) {
 	}
 	for _, b := range f.backends {
 		p.byService.add(b.key.Service.String(), key)
+		p.mention(b.key, 1, d)
+	}
+	if f.fallback != nil {
+		p.fallbacks[key] = f
 	}
 	for _, c := range f.certs {
 		p.bySecret.add(c.secret.String(), key)
@@ -46,7 +50,9 @@ func (p *Planner) unlink(key string, f *fragment, d *dirty) {
 	}
 	for _, b := range f.backends {
 		p.byService.remove(b.key.Service.String(), key)
+		p.mention(b.key, -1, d)
 	}
+	delete(p.fallbacks, key)
 	for _, c := range f.certs {
 		p.bySecret.remove(c.secret.String(), key)
 	}
@@ -55,4 +61,14 @@ func (p *Planner) unlink(key string, f *fragment, d *dirty) {
 			delete(p.byObject, n)
 		}
 	}
+}
+
+// mention counts how often Ingresses, and ports for streams, name a backend.
+func (p *Planner) mention(key BackendKey, n int, d *dirty) {
+	service := key.Service.String()
+	if p.keys[service] == nil {
+		p.keys[service] = map[BackendKey]int{}
+	}
+	p.keys[service][key] += n
+	d.backends[key] = struct{}{}
 }

@@ -44,28 +44,36 @@ func (p *Planner) updateHosts(next *Plan, d *dirty) bool {
 	if len(d.hosts) == 0 && next.Listeners != nil {
 		return false
 	}
-	changed := false
+	changed := map[string]*Host{} // nil: gone
 	for pattern := range d.hosts {
 		old := p.hosts[pattern]
 		keys := p.byHost[pattern]
 		if len(keys) == 0 {
 			delete(p.hosts, pattern)
 			p.reject(unit{"host", pattern}, nil, d)
-			changed = changed || old != nil
+			if old != nil {
+				changed[pattern] = nil
+			}
 			continue
 		}
 		h, rejected := mergeHost(pattern, p.sorted(keys))
 		p.reject(unit{"host", pattern}, rejected, d)
 		if !h.Equal(old) {
-			p.hosts[pattern] = h
-			changed = true
+			p.hosts[pattern], changed[pattern] = h, h
 		}
 	}
-	fallback := p.fallback()
-	if next.Listeners != nil && !changed && reflect.DeepEqual(next.Listeners[0].Hosts.fallback, fallback) {
+	before, fallback := (*Hosts)(nil), (*Rule)(nil)
+	if next.Listeners != nil {
+		before = next.Listeners[0].Hosts
+		fallback = before.fallback
+	}
+	if _, ok := d.hosts[""]; ok || before == nil {
+		fallback = p.fallback()
+	}
+	if before != nil && len(changed) == 0 && reflect.DeepEqual(before.fallback, fallback) {
 		return false
 	}
-	p.listen(next, newHosts(p.hosts, fallback), nil)
+	p.listen(next, before.with(changed, fallback), nil)
 	return true
 }
 
@@ -89,8 +97,8 @@ func (p *Planner) listen(next *Plan, hosts *Hosts, certs *Certificates) {
 // Ingress without rules, else of the oldest one.
 func (p *Planner) fallback() *Rule {
 	var best *fragment
-	for _, f := range p.fragments {
-		if f.fallback == nil || f.isCanary() {
+	for _, f := range p.fallbacks {
+		if f.isCanary() {
 			continue
 		}
 		if best == nil || len(f.hosts) == 0 && len(best.hosts) > 0 ||

@@ -64,7 +64,8 @@ func Kinds() []model.Kind {
 // Plan is what a gateway serves.
 type Plan struct {
 	Listeners []Listener // in the order of their ports
-	Backends  Table[*Backend]
+	Backends  Table[BackendKey, *Backend]
+	External  []BackendKey // the backends that are names of the DNS, sorted
 	Streams   []Stream     // ports that are passed on as they are
 	Claimed   []model.Name // the Ingresses that we serve, sorted: their status shows our address
 	Rejected  []model.Rejected

@@ -12,7 +12,8 @@ import (
 
 // Planner keeps a Plan up to date. Its units, each made anew only if something
 // it depends on changed: a fragment per Ingress, a Host per pattern, a Backend
-// per key, and the table of certificates. Not for concurrent use.
+// per key, and the table of certificates. What goes through all Ingresses, or all
+// that name a Service, is done only where that is what changed. Not for concurrent use.
 type Planner struct {
 	params Params
 	plan   *Plan
@@ -22,7 +23,8 @@ type Planner struct {
 	byService index                              // Service key -> Ingress keys
 	bySecret  index                              // Secret key -> Ingress keys
 	hosts     map[string]*Host                   // pattern -> host
-	keys      map[string]map[BackendKey]struct{} // Service key -> its backends in the plan
+	keys      map[string]map[BackendKey]int      // Service key -> its backends in the plan -> how often they are mentioned
+	fallbacks map[string]*fragment               // Ingress key -> those that have a default backend
 	secrets   map[string]parsed                  // Secret key -> certificate
 	byObject  map[dependency]map[string]struct{} // object that annotations name -> Ingress keys
 	options   *nginx.Options
@@ -45,7 +47,7 @@ type parsed struct {
 
 // New returns a Planner with an empty plan.
 func New(params Params) *Planner {
-	p := &Planner{params: params.withDefaults(), hosts: map[string]*Host{}, keys: map[string]map[BackendKey]struct{}{}}
+	p := &Planner{params: params.withDefaults(), hosts: map[string]*Host{}, keys: map[string]map[BackendKey]int{}}
 	p.reset()
 	return p
 }
@@ -53,6 +55,7 @@ func New(params Params) *Planner {
 func (p *Planner) reset() {
 	p.fragments = map[string]*fragment{}
 	p.byHost, p.byService, p.bySecret = index{}, index{}, index{}
+	p.fallbacks = map[string]*fragment{}
 	p.byObject = map[dependency]map[string]struct{}{}
 	p.rejected = map[unit][]model.Rejected{}
 }
@@ -90,8 +93,8 @@ func (p *Planner) Update(snap *state.Snapshot, changes state.Changes, now time.T
 	if d.passing {
 		next.Passthrough, changed = p.passthrough(), true
 	}
-	if d.claimed {
-		if names := p.claimed(); !slices.Equal(names, next.Claimed) {
+	if d.claimed || len(d.owners) > 0 {
+		if names := p.claimed(next.Claimed, d); !slices.Equal(names, next.Claimed) {
 			next.Claimed, changed = names, true
 		}
 	}
@@ -135,22 +138,41 @@ func (p *Planner) updateIngress(snap *state.Snapshot, key string, d *dirty) {
 		mine, rejected = classify(snap, &p.params, ing)
 	}
 	p.reject(unit{"class", key}, rejected, d)
-	d.claimed = d.claimed || (old != nil) != (mine == claimed)
+	if (old != nil) != (mine == claimed) {
+		d.owners[model.ParseName(key)] = struct{}{}
+	}
 	if mine != claimed {
+		d.certs = d.certs || !sameCerts(old, nil)
 		p.reject(unit{"ingress", key}, nil, d)
 		p.reject(unit{"backend", key}, nil, d)
 		return
 	}
 	f := translate(ing, &reading{snap: snap, options: p.options})
 	p.link(key, f, d)
+	d.certs = d.certs || !sameCerts(old, f)
 	p.reject(unit{"ingress", key}, f.rejected, d)
 }
 
-func (p *Planner) claimed() []model.Name {
-	names := make([]model.Name, 0, len(p.fragments))
-	for _, f := range p.fragments {
-		names = append(names, f.ing.Name)
+// claimed returns the names of the Ingresses that are ours. A few that came or went
+// are put into, or taken out of, a copy of what was before.
+func (p *Planner) claimed(before []model.Name, d *dirty) []model.Name {
+	if d.claimed || len(d.owners) > 64 {
+		names := make([]model.Name, 0, len(p.fragments))
+		for _, f := range p.fragments {
+			names = append(names, f.ing.Name)
+		}
+		slices.SortFunc(names, model.Name.Compare)
+		return names
 	}
-	slices.SortFunc(names, model.Name.Compare)
+	names := slices.Clone(before)
+	for name := range d.owners {
+		i, found := slices.BinarySearchFunc(names, name, model.Name.Compare)
+		switch _, mine := p.fragments[name.String()]; {
+		case mine && !found:
+			names = slices.Insert(names, i, name)
+		case !mine && found:
+			names = slices.Delete(names, i, i+1)
+		}
+	}
 	return names
 }

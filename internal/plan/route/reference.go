@@ -1,57 +1,66 @@
 package route
 
 import (
+	"slices"
+
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
 )
 
-// updateBackends resolves the backends of the Services in d.
+// updateBackends resolves the backends of the Services in d, and those that nothing
+// named before.
 func (p *Planner) updateBackends(snap *state.Snapshot, next *Plan, d *dirty) bool {
-	var edit *Edit[*Backend] // once there is something to change
-	begin := func() *Edit[*Backend] {
+	var edit *Edit[BackendKey, *Backend] // once there is something to change
+	begin := func() *Edit[BackendKey, *Backend] {
 		if edit == nil {
 			edit = next.Backends.Edit()
 		}
 		return edit
 	}
 	for service := range d.services {
-		keys := p.keysOf(service)
-		for key := range keys {
-			b, _ := resolve(snap, key, p.options.ExternalNames)
-			if old := next.Backends.Get(key); old == nil || !old.Equal(b) {
-				begin().Set(key, b)
-			}
-		}
 		for key := range p.keys[service] {
-			if _, still := keys[key]; !still {
+			d.backends[key] = struct{}{}
+		}
+	}
+	for key := range d.backends {
+		service := key.Service.String()
+		old := next.Backends.Get(key)
+		if p.keys[service][key] == 0 {
+			if delete(p.keys[service], key); len(p.keys[service]) == 0 {
+				delete(p.keys, service)
+			}
+			if old != nil {
 				begin().Delete(key)
 			}
+			continue
 		}
-		if p.keys[service] = keys; len(keys) == 0 {
-			delete(p.keys, service)
+		if _, touched := d.services[service]; old != nil && !touched {
+			continue
+		}
+		if b, _ := resolve(snap, key, p.options.ExternalNames); old == nil || !b.Equal(old) {
+			begin().Set(key, b)
 		}
 	}
 	if edit == nil {
 		return false
 	}
+	before := next.Backends
 	next.Backends = edit.Table()
+	for key := range next.Backends.Changed(before) {
+		next.External = withExternal(next.External, next.Backends.Get(key), key)
+	}
 	return true
 }
 
-// keysOf returns the backends of a Service that some Ingress, or a port for streams, mentions.
-func (p *Planner) keysOf(service string) map[BackendKey]struct{} {
-	keys := map[BackendKey]struct{}{}
-	for ingress := range p.byService[service] {
-		for _, b := range p.fragments[ingress].backends {
-			if b.key.Service.String() == service {
-				keys[b.key] = struct{}{}
-			}
-		}
-	}
-	for _, s := range p.streams {
-		if s.Backend.Service.String() == service {
-			keys[s.Backend] = struct{}{}
-		}
+// withExternal returns keys with that of b, if b is a name of the DNS, else without it.
+// What is given stays as it is.
+func withExternal(keys []BackendKey, b *Backend, key BackendKey) []BackendKey {
+	i, found := slices.BinarySearchFunc(keys, key, BackendKey.Compare)
+	switch external := b != nil && b.External != ""; {
+	case external && !found:
+		return slices.Insert(slices.Clip(keys), i, key)
+	case !external && found:
+		return slices.Delete(slices.Clone(keys), i, i+1)
 	}
 	return keys
 }

@@ -117,16 +117,16 @@ func (p *Planner) streamsChanged(ch state.Change) bool {
 		func(n model.Name) bool { return n.String() == ch.Key })
 }
 
-// surveyStreams reads the ConfigMaps again, and marks the Services that were and are named.
+// surveyStreams reads the ConfigMaps again, and marks the backends that were and are named.
 func (p *Planner) surveyStreams(snap *state.Snapshot, d *dirty) {
 	d.streams = true
 	for _, s := range p.streams {
-		d.services[s.Backend.Service.String()] = struct{}{}
+		p.mention(s.Backend, -1, d)
 	}
 	var rejected []model.Rejected
 	p.streams, rejected = readStreams(snap, &p.params)
 	for _, s := range p.streams {
-		d.services[s.Backend.Service.String()] = struct{}{}
+		p.mention(s.Backend, 1, d)
 	}
 	p.reject(unit{"streams", ""}, rejected, d)
 }

@@ -6,20 +6,21 @@ import (
 	"maps"
 )
 
-// Table maps backends to values. It is immutable; a new one that differs in a few
+// Table maps keys to values. It is immutable; a new one that differs in a few
 // entries shares the rest, so that the change of one endpoint costs the same
 // with ten backends and with ten thousand. The zero Table is empty.
-type Table[V comparable] struct {
+type Table[K, V comparable] struct {
 	seed   maphash.Seed // chosen by the first Edit, kept by all that follow
-	shards *[shardCount]*shard[V]
+	shards *[shardCount]*shard[K, V]
+	length int
 }
 
 const shardCount = 512
 
-type shard[V comparable] struct{ entries map[BackendKey]V }
+type shard[K, V comparable] struct{ entries map[K]V }
 
 // Get returns the value under key, or the zero V.
-func (t Table[V]) Get(key BackendKey) V {
+func (t Table[K, V]) Get(key K) V {
 	if t.shards != nil {
 		if s := t.shards[t.index(key)]; s != nil {
 			return s.entries[key]
@@ -30,8 +31,8 @@ func (t Table[V]) Get(key BackendKey) V {
 }
 
 // All yields the entries in no order.
-func (t Table[V]) All() iter.Seq2[BackendKey, V] {
-	return func(yield func(BackendKey, V) bool) {
+func (t Table[K, V]) All() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
 		if t.shards == nil {
 			return
 		}
@@ -49,18 +50,12 @@ func (t Table[V]) All() iter.Seq2[BackendKey, V] {
 }
 
 // Len is the number of entries.
-func (t Table[V]) Len() int {
-	n := 0
-	for range t.All() {
-		n++
-	}
-	return n
-}
+func (t Table[K, V]) Len() int { return t.length }
 
 // Changed yields the keys under which t and old differ. It looks only at what
 // they do not share, if one came from the other by edits.
-func (t Table[V]) Changed(old Table[V]) iter.Seq[BackendKey] {
-	return func(yield func(BackendKey) bool) {
+func (t Table[K, V]) Changed(old Table[K, V]) iter.Seq[K] {
+	return func(yield func(K) bool) {
 		if t.shards == old.shards {
 			return
 		}
@@ -84,14 +79,14 @@ func (t Table[V]) Changed(old Table[V]) iter.Seq[BackendKey] {
 	}
 }
 
-func (t Table[V]) entries(i int) map[BackendKey]V {
+func (t Table[K, V]) entries(i int) map[K]V {
 	if t.shards == nil || t.shards[i] == nil {
 		return nil
 	}
 	return t.shards[i].entries
 }
 
-func (t Table[V]) lookup(key BackendKey) (V, bool) {
+func (t Table[K, V]) lookup(key K) (V, bool) {
 	if t.shards == nil {
 		var none V
 		return none, false
@@ -100,20 +95,20 @@ func (t Table[V]) lookup(key BackendKey) (V, bool) {
 	return v, ok
 }
 
-func (t Table[V]) index(key BackendKey) int {
+func (t Table[K, V]) index(key K) int {
 	return int(maphash.Comparable(t.seed, key) % shardCount)
 }
 
 // Edit is a Table in the making. It copies what it changes, once.
-type Edit[V comparable] struct {
-	table Table[V]
+type Edit[K, V comparable] struct {
+	table Table[K, V]
 	fresh map[int]bool // shards that are ours to change
 }
 
 // Edit begins a new Table with the entries of t.
-func (t Table[V]) Edit() *Edit[V] {
-	e := &Edit[V]{table: t, fresh: map[int]bool{}}
-	shards := new([shardCount]*shard[V])
+func (t Table[K, V]) Edit() *Edit[K, V] {
+	e := &Edit[K, V]{table: t, fresh: map[int]bool{}}
+	shards := new([shardCount]*shard[K, V])
 	if t.shards != nil {
 		*shards = *t.shards
 	} else {
@@ -124,17 +119,27 @@ func (t Table[V]) Edit() *Edit[V] {
 }
 
 // Set puts v under key.
-func (e *Edit[V]) Set(key BackendKey, v V) { e.shard(key).entries[key] = v }
+func (e *Edit[K, V]) Set(key K, v V) {
+	entries := e.shard(key).entries
+	before := len(entries)
+	entries[key] = v
+	e.table.length += len(entries) - before
+}
 
 // Delete removes what is under key.
-func (e *Edit[V]) Delete(key BackendKey) { delete(e.shard(key).entries, key) }
+func (e *Edit[K, V]) Delete(key K) {
+	entries := e.shard(key).entries
+	before := len(entries)
+	delete(entries, key)
+	e.table.length += len(entries) - before
+}
 
-func (e *Edit[V]) shard(key BackendKey) *shard[V] {
+func (e *Edit[K, V]) shard(key K) *shard[K, V] {
 	i := e.table.index(key)
 	if !e.fresh[i] {
-		s := &shard[V]{entries: maps.Clone(e.table.entries(i))}
+		s := &shard[K, V]{entries: maps.Clone(e.table.entries(i))}
 		if s.entries == nil {
-			s.entries = map[BackendKey]V{}
+			s.entries = map[K]V{}
 		}
 		e.table.shards[i] = s
 		e.fresh[i] = true
@@ -143,4 +148,4 @@ func (e *Edit[V]) shard(key BackendKey) *shard[V] {
 }
 
 // Table ends the edit.
-func (e *Edit[V]) Table() Table[V] { return e.table }
+func (e *Edit[K, V]) Table() Table[K, V] { return e.table }

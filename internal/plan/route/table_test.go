@@ -13,7 +13,7 @@ import (
 func TestTable(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	key := func() BackendKey { return backendKey(fmt.Sprint("s", r.IntN(3000)), 80) }
-	tables, models := []Table[int]{{}}, []map[BackendKey]int{{}}
+	tables, models := []Table[BackendKey, int]{{}}, []map[BackendKey]int{{}}
 	for range 40 {
 		i := r.IntN(len(tables))
 		e, m := tables[i].Edit(), maps.Clone(models[i])
