@@ -96,7 +96,7 @@ bench-services: ## Measure Services beside kube-proxy and a direct connection (1
 
 # Upstream's suite, its runner and the images that it runs.
 $(BIN)/conformance/images.tar: build
-	@missing=; for pair in busybox:busybox-static nc.openbsd:netcat-openbsd dig:bind9-dnsutils wget:wget iperf:iperf; do \
+	@missing=; for pair in busybox:busybox-static nc.openbsd:netcat-openbsd dig:bind9-dnsutils wget:wget; do \
 	  command -v $${pair%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
 	mkdir -p $(BIN)/conformance
@@ -109,7 +109,14 @@ $(BIN)/conformance/images.tar: build
 $(BIN)/conformance/coredns:
 	GOBIN=$(abspath $(BIN))/conformance $(GO) install github.com/coredns/coredns@v1.15.0
 
-conformance: $(BIN)/conformance/coredns $(BIN)/conformance/images.tar ## Run upstream's own [sig-network] suite (ARGS='-focus X' narrows it)
+$(BIN)/conformance/iperf:
+	mkdir -p $(BIN)/conformance
+	conformance/own/images/iperf.sh $(abspath $@)
+
+# Before the images, which hold them.
+$(BIN)/conformance/images.tar: | $(if $(filter conformance,$(MAKECMDGOALS)),$(BIN)/conformance/coredns $(BIN)/conformance/iperf)
+
+conformance: $(BIN)/conformance/images.tar ## Run upstream's own [sig-network] suite (ARGS='-focus X' narrows it)
 	cd conformance && $(SUDO) ../$(BIN)/conformance/run $(ARGS)
 
 conformance-quick: $(BIN)/conformance/images.tar ## Run the part of it for which CI has time

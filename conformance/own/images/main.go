@@ -20,7 +20,7 @@ const repo = "registry.k8s.io/e2e-test-images/"
 
 func main() {
 	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: images KUBERNETES-DIR BIN-DIR OUT.tar   (BIN-DIR holds agnhost, regression-issue-74839 and perhaps coredns)")
+		fmt.Fprintln(os.Stderr, "usage: images KUBERNETES-DIR BIN-DIR OUT.tar   (BIN-DIR holds agnhost, regression-issue-74839, and perhaps coredns and iperf/)")
 		os.Exit(2)
 	}
 	if err := write(os.Args[1], os.Args[2], os.Args[3]); err != nil {
@@ -35,7 +35,7 @@ func write(kubernetes, bin, out string) error {
 		return err
 	}
 	defer f.Close()
-	tools, err := userland("/bin/dash:/bin/sh", "/usr/bin/curl", "/usr/bin/wget", "/bin/nc.openbsd:/usr/bin/nc", "/usr/bin/dig", "/usr/bin/getent", "/usr/bin/timeout", "/usr/bin/iperf")
+	tools, err := userland("/bin/dash:/bin/sh", "/usr/bin/curl", "/usr/bin/wget", "/bin/nc.openbsd:/usr/bin/nc", "/usr/bin/dig", "/usr/bin/getent", "/usr/bin/timeout")
 	if err != nil {
 		return err
 	}
@@ -54,9 +54,18 @@ func write(kubernetes, bin, out string) error {
 		{Path: "/localhost.crt", Source: filepath.Join(kubernetes, "test/images/agnhost/porter/localhost.crt")},
 		{Path: "/localhost.key", Source: filepath.Join(kubernetes, "test/images/agnhost/porter/localhost.key")},
 	}, tools...)
-	// Some specs ask a name server of their own; those of the quick part do not.
+	// What only a few specs want, none of the quick part's: a name server of their
+	// own, and iperf, which iperf.sh fetches.
 	if coredns := filepath.Join(bin, "coredns"); exists(coredns) {
 		agnhost = append(agnhost, image.File{Path: "/coredns", Source: coredns})
+	}
+	if iperf, err := filepath.Glob(filepath.Join(bin, "iperf", "*")); err != nil {
+		return err
+	} else if len(iperf) > 0 {
+		for _, source := range iperf {
+			agnhost = append(agnhost, image.File{Path: "/opt/iperf/" + filepath.Base(source), Source: source})
+		}
+		agnhost = append(agnhost, image.File{Path: "/usr/bin/iperf", Link: "/opt/iperf/iperf"})
 	}
 	if _, err := image.Write(f,
 		image.Image{Name: repo + "agnhost:2.63.0", Files: agnhost, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: path},
