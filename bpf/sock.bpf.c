@@ -6,6 +6,12 @@
  *   sendmsg   the same for each datagram of an unconnected UDP socket
  *   recvmsg, getpeername
  *             the backend becomes the Service again in what the program sees
+ *   sock_release
+ *             what was known of a TCP socket is forgotten
+ *
+ * Of a TCP socket there is an entry in a hash, which costs half of what storage
+ * in the socket does (two allocations that are accounted, and given back by RCU):
+ * of all that is done for a connection to a Service it was the dearest part.
  *
  * Whatever is not a Service passes untouched. A frontend with source ranges is
  * left to the packet hooks where the source is a pod's: here it is not known. */
@@ -99,6 +105,22 @@ static __always_inline void note_talker(struct bpf_sock_addr *ctx, const struct 
 		bpf_map_update_elem(&talkers, &k, &one, BPF_ANY);
 }
 
+/* Notes whom a socket talks to. What it cannot note is not known later: the
+ * program sees the backend as its peer, and waits for its timeout when that goes. */
+static __always_inline void note_peer(struct bpf_sock_addr *ctx, const struct peer *pr)
+{
+	if (ctx->protocol == PROTO_TCP) {
+		struct tcp_peer t = {.peer = *pr, .netns = bpf_get_netns_cookie(ctx)};
+		__u64 cookie = bpf_get_socket_cookie(ctx);
+		bpf_map_update_elem(&tcp_peers, &cookie, &t, BPF_ANY);
+		return;
+	}
+	struct peer *p = bpf_sk_storage_get(&sock_peer, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (p)
+		*p = *pr;
+	note_talker(ctx, &pr->backend);
+}
+
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct peer pr = {};
@@ -108,13 +130,13 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 	if (!translate(ctx, &dst, &pr))
 		return REFUSE;
 	if (!pr.vport) {
-		bpf_sk_storage_delete(&sock_peer, ctx->sk); /* of a connect before this one */
+		/* Of a connect before this one. That a TCP socket has had one, which
+		 * failed, is so rare that reap_tcp looks where it leads instead. */
+		if (ctx->protocol == PROTO_UDP)
+			bpf_sk_storage_delete(&sock_peer, ctx->sk);
 		return PROCEED;
 	}
-	struct peer *p = bpf_sk_storage_get(&sock_peer, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (p)
-		*p = pr;
-	note_talker(ctx, &pr.backend);
+	note_peer(ctx, &pr);
 	set_user_addr(ctx, v6, &pr.backend, pr.bport);
 	return PROCEED;
 }
@@ -171,7 +193,13 @@ static __always_inline int on_source(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct addr src = user_addr(ctx, v6);
 	__be16 port = ctx->user_port;
-	struct peer *p = bpf_sk_storage_get(&sock_peer, ctx->sk, NULL, 0);
+	struct peer *p;
+	if (ctx->protocol == PROTO_TCP) {
+		__u64 cookie = bpf_get_socket_cookie(ctx);
+		p = bpf_map_lookup_elem(&tcp_peers, &cookie);
+	} else {
+		p = bpf_sk_storage_get(&sock_peer, ctx->sk, NULL, 0);
+	}
 	if (p && p->bport == port && same(&p->backend, &src)) {
 		set_user_addr(ctx, v6, &p->vip, p->vport);
 		return PROCEED;
@@ -212,3 +240,13 @@ int getpeername4(struct bpf_sock_addr *ctx) { return on_source(ctx, false); }
 
 SEC("cgroup/getpeername6")
 int getpeername6(struct bpf_sock_addr *ctx) { return on_source(ctx, true); }
+
+SEC("cgroup/sock_release")
+int sock_release(struct bpf_sock *sk)
+{
+	if (sk->protocol == PROTO_TCP) {
+		__u64 cookie = bpf_get_socket_cookie(sk);
+		bpf_map_delete_elem(&tcp_peers, &cookie);
+	}
+	return PROCEED;
+}

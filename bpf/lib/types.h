@@ -127,7 +127,7 @@ struct member {
 	__u32 sets; /* bit i: in the i-th set, so eligible for new flows there */
 };
 
-/* Which network namespaces have had connected sockets to a backend. */
+/* Which network namespaces have had connected UDP sockets to a backend. */
 struct talker_key {
 	__u64 netns; /* cookie */
 	struct addr backend;
@@ -208,6 +208,12 @@ struct peer {
 	struct addr vip, backend;
 	__be16 vport, bport;
 	__u32 service;
+};
+
+/* A TCP socket's, by the socket's cookie. */
+struct tcp_peer {
+	struct peer peer;
+	__u64 netns; /* cookie: where the agent has to look for the socket */
 };
 
 /* An unconnected UDP socket may talk to several Services in turn, as resolvers

@@ -19,7 +19,7 @@ import (
 // there are, and the numbers of Services in them. A new layout takes those of the
 // one before over; as long as a map has the same form, both use the same one.
 var flowMaps = []string{
-	kernelMapNames, kernelMapConns, kernelMapFrags, kernelMapAffinities, kernelMapSockPeer, kernelMapSockPeers, kernelMapTalkers, kernelMapGone,
+	kernelMapNames, kernelMapConns, kernelMapFrags, kernelMapAffinities, kernelMapTcpPeers, kernelMapSockPeer, kernelMapSockPeers, kernelMapTalkers, kernelMapGone,
 }
 
 // adopt pins the flow maps of another layout below mapDir, too, where ours are

@@ -161,6 +161,12 @@ type kernelTalkerKey struct {
 	Backend kernelAddr
 }
 
+type kernelTcpPeer struct {
+	_     structs.HostLayout
+	Peer  kernelPeer
+	Netns uint64
+}
+
 type kernelTuple struct {
 	_     structs.HostLayout
 	Src   kernelAddr
@@ -211,6 +217,7 @@ const (
 	kernelMapSockPeer      = "sock_peer"
 	kernelMapSockPeers     = "sock_peers"
 	kernelMapTalkers       = "talkers"
+	kernelMapTcpPeers      = "tcp_peers"
 	kernelMapVerdicts      = "verdicts"
 	kernelMapVips          = "vips"
 	kernelProgConnect4     = "connect4"
@@ -225,6 +232,7 @@ const (
 	kernelProgRecvmsg6     = "recvmsg6"
 	kernelProgSendmsg4     = "sendmsg4"
 	kernelProgSendmsg6     = "sendmsg6"
+	kernelProgSockRelease  = "sock_release"
 	kernelProgToNet        = "to_net"
 	kernelProgToPod        = "to_pod"
 	kernelVarHandover      = "handover"
@@ -287,6 +295,7 @@ type kernelProgramSpecs struct {
 	Recvmsg6     *ebpf.ProgramSpec `ebpf:"recvmsg6"`
 	Sendmsg4     *ebpf.ProgramSpec `ebpf:"sendmsg4"`
 	Sendmsg6     *ebpf.ProgramSpec `ebpf:"sendmsg6"`
+	SockRelease  *ebpf.ProgramSpec `ebpf:"sock_release"`
 	ToNet        *ebpf.ProgramSpec `ebpf:"to_net"`
 	ToPod        *ebpf.ProgramSpec `ebpf:"to_pod"`
 }
@@ -314,6 +323,7 @@ type kernelMapSpecs struct {
 	SockPeer   *ebpf.MapSpec `ebpf:"sock_peer"`
 	SockPeers  *ebpf.MapSpec `ebpf:"sock_peers"`
 	Talkers    *ebpf.MapSpec `ebpf:"talkers"`
+	TcpPeers   *ebpf.MapSpec `ebpf:"tcp_peers"`
 	Verdicts   *ebpf.MapSpec `ebpf:"verdicts"`
 	Vips       *ebpf.MapSpec `ebpf:"vips"`
 }
@@ -367,6 +377,7 @@ type kernelMaps struct {
 	SockPeer   *ebpf.Map `ebpf:"sock_peer"`
 	SockPeers  *ebpf.Map `ebpf:"sock_peers"`
 	Talkers    *ebpf.Map `ebpf:"talkers"`
+	TcpPeers   *ebpf.Map `ebpf:"tcp_peers"`
 	Verdicts   *ebpf.Map `ebpf:"verdicts"`
 	Vips       *ebpf.Map `ebpf:"vips"`
 }
@@ -392,6 +403,7 @@ func (m *kernelMaps) Close() error {
 		m.SockPeer,
 		m.SockPeers,
 		m.Talkers,
+		m.TcpPeers,
 		m.Verdicts,
 		m.Vips,
 	)
@@ -423,6 +435,7 @@ type kernelPrograms struct {
 	Recvmsg6     *ebpf.Program `ebpf:"recvmsg6"`
 	Sendmsg4     *ebpf.Program `ebpf:"sendmsg4"`
 	Sendmsg6     *ebpf.Program `ebpf:"sendmsg6"`
+	SockRelease  *ebpf.Program `ebpf:"sock_release"`
 	ToNet        *ebpf.Program `ebpf:"to_net"`
 	ToPod        *ebpf.Program `ebpf:"to_pod"`
 }
@@ -441,6 +454,7 @@ func (p *kernelPrograms) Close() error {
 		p.Recvmsg6,
 		p.Sendmsg4,
 		p.Sendmsg6,
+		p.SockRelease,
 		p.ToNet,
 		p.ToPod,
 	)

@@ -221,7 +221,8 @@ func (d *Datapath) attachSockets() error {
 		name string
 		at   ebpf.AttachType
 	}{
-		// What translates back comes first, so that no socket is ever half served.
+		// What translates back and forgets comes first, so that no socket is ever half served.
+		{d.objs.SockRelease, kernelProgSockRelease, ebpf.AttachCgroupInetSockRelease},
 		{d.objs.Recvmsg4, kernelProgRecvmsg4, ebpf.AttachCGroupUDP4Recvmsg},
 		{d.objs.Recvmsg6, kernelProgRecvmsg6, ebpf.AttachCGroupUDP6Recvmsg},
 		{d.objs.Getpeername4, kernelProgGetpeername4, ebpf.AttachCgroupInet4GetPeername},

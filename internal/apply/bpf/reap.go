@@ -106,16 +106,23 @@ func (r *reaper) run() {
 
 // reap looks through the sockets of all namespaces that have talked to addrs.
 func (r *reaper) reap(addrs map[kernelAddr]bool) error {
-	talkers, full, err := r.talkers(addrs)
-	if err != nil || len(talkers) == 0 {
-		return err
-	}
 	cookies := map[uint64]bool{}
+	talkers, full, err := r.talkers(addrs)
 	for _, k := range talkers {
 		cookies[k.Netns] = true
 	}
+	err = errors.Join(err, eachBatch(r.objs.TcpPeers, func(_ uint64, t kernelTcpPeer) {
+		if addrs[t.Peer.Backend] {
+			cookies[t.Netns] = true
+		}
+	}))
+	if err != nil {
+		return fmt.Errorf("list namespaces with sockets: %w", err)
+	}
 	if full { // some may not be in the map
 		cookies = nil
+	} else if len(cookies) == 0 {
+		return nil
 	}
 	namespaces, err := sys.FindNetns(cookies)
 	if err != nil {
@@ -144,10 +151,7 @@ func (r *reaper) talkers(addrs map[kernelAddr]bool) (found []kernelTalkerKey, fu
 			found = append(found, k)
 		}
 	})
-	if err != nil {
-		return nil, false, fmt.Errorf("list namespaces with sockets: %w", err)
-	}
-	return found, n >= r.objs.Talkers.MaxEntries(), nil
+	return found, n >= r.objs.Talkers.MaxEntries(), err
 }
 
 // sweep forgets the namespaces that are gone, once there are enough entries to

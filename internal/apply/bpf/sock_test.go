@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/testkit"
 )
 
@@ -212,6 +213,63 @@ func TestVanishedPodResets(t *testing.T) {
 		alive("a new pod", dial(w.a2.IPs[family], at))
 		w.node1.applyGone([]netip.Addr{w.b1.IPs[family]})
 	}
+}
+
+// What is known of a TCP socket goes with it, and does not hold for what the
+// socket does after a connection that has failed.
+func TestPeerOfSocket(t *testing.T) {
+	w := newWorld(t)
+	w.a1.Hold()
+	for family, vip := range []string{"10.96.0.10", "fd00:96::10"} {
+		svc, a2, b1 := web("web", vip), w.a2.IPs[family], w.b1.IPs[family]
+		at := netip.AddrPortFrom(netip.MustParseAddr(vip), 80)
+		w.set(svc, a2)
+		ends, err := w.a1.Dial(w.node1.cgroup, "tcp", at.String(), "")
+		w.must(err)
+		w.setSlices(svc, []model.EndpointPort{{Name: "tcp", Protocol: model.TCP, Port: 8099}}, w.endpoint(a2)) // nobody listens there
+		fd := -1
+		w.must(w.node1.cgroup.Do(func() error {
+			return w.a1.Do(func() (err error) {
+				if fd, err = unix.Socket([]int{unix.AF_INET, unix.AF_INET6}[family], unix.SOCK_STREAM, 0); err != nil {
+					return err
+				}
+				if err := unix.Connect(fd, sockaddr(at)); !errors.Is(err, unix.ECONNREFUSED) {
+					t.Errorf("connect to a Service whose endpoint does not listen: %v", err)
+				}
+				return unix.Connect(fd, sockaddr(netip.AddrPortFrom(b1, 8080)))
+			})
+		}))
+		if n := w.node1.tcpPeers(); n != 2 {
+			t.Errorf("%d sockets are known, want 2", n)
+		}
+		w.node1.applyGone(nil, a2)
+		w.aborted("the pod is gone", ends)
+		if code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); code != 0 || err != nil {
+			t.Errorf("the socket that goes elsewhere now: error %d, %v", code, err)
+		}
+		if _, err := unix.Getpeername(fd); err != nil {
+			t.Errorf("the socket that goes elsewhere now: %v", err)
+		}
+		unix.Close(fd)
+		ends.Close()
+		if n := w.node1.tcpPeers(); n != 0 {
+			t.Errorf("%d sockets are known after all are closed", n)
+		}
+		w.node1.applyGone([]netip.Addr{a2})
+	}
+}
+
+func (n *testNode) tcpPeers() (count int) {
+	n.w.Helper()
+	n.w.must(eachBatch(n.dp.objs.TcpPeers, func(uint64, kernelTcpPeer) { count++ }))
+	return count
+}
+
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
 }
 
 func (n *testNode) applyGone(back []netip.Addr, gone ...netip.Addr) {
