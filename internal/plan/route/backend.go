@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/fairway-net/fairway/internal/dialect"
+	"github.com/fairway-net/fairway/internal/dialect/fairway"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
 )
@@ -73,6 +74,7 @@ type Backend struct {
 	Problem   string     // why Endpoints is empty: what a client gets to read; "" otherwise
 	External  string     // a name of the DNS that stands for the endpoints; "": none
 	Port      uint16     // of External
+	Upstream  fairway.Settings
 }
 
 // Endpoint is one address that a backend is served at.
@@ -81,18 +83,22 @@ type Endpoint struct {
 	Pod  string // "" if it is none
 	Node string
 	Zone string
+	Near bool // comes first, as long as enough of those that do are well
 }
 
 // Equal reports whether requests are served the same way by b and o.
 func (b *Backend) Equal(o *Backend) bool {
-	return b.Key == o.Key && b.Protocol == o.Protocol && b.Problem == o.Problem && b.External == o.External && b.Port == o.Port && slices.Equal(b.Endpoints, o.Endpoints)
+	return b.Key == o.Key && b.Protocol == o.Protocol && b.Problem == o.Problem && b.External == o.External && b.Port == o.Port && b.Upstream == o.Upstream && slices.Equal(b.Endpoints, o.Endpoints)
 }
 
 // resolve looks a backend up. problem is nil if the Service has the port; the
 // other fields of a problem (Ref, Field) are the caller's.
-func resolve(snap *state.Snapshot, key BackendKey, externalNames bool) (b *Backend, problem *model.Rejected) {
-	b = &Backend{Key: key, Protocol: HTTP1}
+func resolve(snap *state.Snapshot, key BackendKey, at place, externalNames bool) (b *Backend, problem *model.Rejected) {
+	b = &Backend{Key: key, Protocol: HTTP1, Upstream: fairway.Defaults()}
 	svc := snap.Service(key.Service)
+	if svc != nil {
+		b.Upstream, _ = fairway.ParseService(svc)
+	}
 	if svc == nil {
 		problem = noService(snap, key)
 	} else if svc.Type == model.ExternalName && externalNames {
@@ -117,7 +123,7 @@ func resolve(snap *state.Snapshot, key BackendKey, externalNames bool) (b *Backe
 			b.Endpoints = []Endpoint{{Addr: netip.AddrPortFrom(svc.ClusterIPs[0], port.Port)}}
 			return b, nil
 		}
-		b.Endpoints = endpoints(snap, svc, port)
+		b.Endpoints = endpoints(snap, svc, port, at, b.Upstream.Zones)
 		if len(b.Endpoints) == 0 {
 			b.Problem = fmt.Sprintf("Service %s has no endpoint that is ready", key.Service)
 		}
@@ -157,7 +163,7 @@ func protocolOf(appProtocol string) Protocol {
 // that are terminating but still serve, as kube-proxy does (KEP-1669), so that
 // the last pod of a Deployment answers until it is gone. The number of the port
 // comes from each slice: a named target port may differ from pod to pod.
-func endpoints(snap *state.Snapshot, svc *model.Service, port *model.ServicePort) []Endpoint {
+func endpoints(snap *state.Snapshot, svc *model.Service, port *model.ServicePort, at place, zones fairway.Zones) []Endpoint {
 	family := model.Family(0)
 	if len(svc.Families) > 0 {
 		family = svc.Families[0]
@@ -169,12 +175,12 @@ func endpoints(snap *state.Snapshot, svc *model.Service, port *model.ServicePort
 	if len(ready) == 0 {
 		ready = leaving
 	}
-	slices.SortFunc(ready, func(a, b Endpoint) int { return a.Addr.Compare(b.Addr) })
-	return slices.CompactFunc(ready, func(a, b Endpoint) bool { return a.Addr == b.Addr })
+	slices.SortFunc(ready, func(a, b hinted) int { return a.Addr.Compare(b.Addr) })
+	return at.mark(slices.CompactFunc(ready, func(a, b hinted) bool { return a.Addr == b.Addr }), zones)
 }
 
 // collect gathers the endpoints of one family; 0 is all.
-func collect(snap *state.Snapshot, service model.Name, port *model.ServicePort, family model.Family) (ready, leaving []Endpoint) {
+func collect(snap *state.Snapshot, service model.Name, port *model.ServicePort, family model.Family) (ready, leaving []hinted) {
 	for _, slice := range snap.SlicesOf(service) {
 		if family != 0 && slice.Family != family {
 			continue
@@ -185,7 +191,7 @@ func collect(snap *state.Snapshot, service model.Name, port *model.ServicePort, 
 		}
 		for i := range slice.Endpoints {
 			e := &slice.Endpoints[i]
-			out := Endpoint{Addr: netip.AddrPortFrom(e.Addr, number), Pod: e.Pod, Node: e.Node, Zone: e.Zone}
+			out := hinted{Endpoint{Addr: netip.AddrPortFrom(e.Addr, number), Pod: e.Pod, Node: e.Node, Zone: e.Zone}, e.ZoneHints, e.NodeHints}
 			switch {
 			case e.Ready:
 				ready = append(ready, out)

@@ -52,6 +52,7 @@ func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.T
 		if len(rejected) > 0 {
 			p.rejected[unit{"options", ""}] = rejected
 		}
+		p.at = placeOf(snap, p.params.Node)
 		p.surveyStreams(snap, d)
 		return d
 	}
@@ -70,6 +71,11 @@ func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.T
 			d.services[ch.Key[:strings.LastIndexByte(ch.Key, '/')]] = struct{}{}
 		case model.KindSecret:
 			d.certs = d.certs || len(p.bySecret[ch.Key]) > 0
+		}
+		if p.moved(snap, ch) {
+			for service := range p.keys {
+				d.services[service] = struct{}{}
+			}
 		}
 		if !d.streams && p.streamsChanged(ch) {
 			p.surveyStreams(snap, d)

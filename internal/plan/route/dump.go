@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/dialect/fairway"
 	"github.com/fairway-net/fairway/internal/dialect/nginx"
 )
 
@@ -148,10 +149,17 @@ func (c *Certificates) dump(w io.Writer) {
 func (b *Backend) dump(w io.Writer) {
 	fmt.Fprintf(w, "backend %v %s\n", b.Key, b.Protocol)
 	for _, e := range b.Endpoints {
-		fmt.Fprintf(w, "  %v\n", e.Addr)
+		fmt.Fprintf(w, "  %v", e.Addr)
+		if e.Near {
+			fmt.Fprint(w, " near")
+		}
+		fmt.Fprintln(w)
 	}
 	if b.External != "" {
 		fmt.Fprintf(w, "  by name %s:%d\n", b.External, b.Port)
+	}
+	if b.Upstream != fairway.Defaults() {
+		fmt.Fprintf(w, "  upstream %+v\n", b.Upstream)
 	}
 	if b.Problem != "" {
 		fmt.Fprintf(w, "  none: %s\n", b.Problem)

@@ -22,6 +22,9 @@ type Params struct {
 	// Streams are the ConfigMaps with ports for TCP and UDP. A nil list: that of
 	// DefaultStreamMaps.
 	Streams StreamMaps
+	// Node is the name of the node that the gateway runs on, which makes some endpoints
+	// nearer than others. "": none is.
+	Node string
 	// Reserved are ports that cannot be opened for TCP, as the gateway has them
 	// itself. Nil: DefaultReserved.
 	Reserved []uint16

@@ -29,13 +29,14 @@ type Planner struct {
 	byObject  map[dependency]map[string]struct{} // object that annotations name -> Ingress keys
 	options   *nginx.Options
 	streams   []streamDraft // ports of ConfigMaps
+	at        place
 	rejected  map[unit][]model.Rejected
 	expiry    time.Time // when the next certificate changes between valid and not; zero: never
 }
 
-// unit names who rejected something: Ingress keys for all but hosts and streams.
+// unit names who rejected something: Ingress keys for all but hosts, streams and services.
 type unit struct {
-	kind string // "class", "ingress", "host", "backend", "tls", "streams"
+	kind string // "class", "ingress", "host", "backend", "tls", "streams", "service"
 	key  string
 }
 

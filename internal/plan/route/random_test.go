@@ -23,7 +23,7 @@ func FuzzPlanner(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		w := &world{Rand: rand.New(rand.NewPCG(seed, 2)), certs: certs}
 		store := state.New()
-		watch, planner := store.Watch(), New(Params{})
+		watch, planner := store.Watch(), New(here)
 		for step := range 60 {
 			store.Update(func(tx *state.Tx) {
 				for range 1 + w.IntN(3) {
@@ -34,7 +34,7 @@ func FuzzPlanner(f *testing.F) {
 				continue // several changes at once
 			}
 			snap, changes := watch.Take()
-			kept, fresh := planner.Update(snap, changes, now), Make(snap, Params{}, now)
+			kept, fresh := planner.Update(snap, changes, now), Make(snap, here, now)
 			if !slices.Equal(kept.External, fresh.External) || kept.Listeners[0].Hosts.Len() != fresh.Listeners[0].Hosts.Len() {
 				t.Fatalf("step %d, changes %v: external %v, want %v", step, changes.Keys, kept.External, fresh.External)
 			}
@@ -56,7 +56,13 @@ func pickFrom[T any](w *world, from ...T) T { return from[w.IntN(len(from))] }
 func (w *world) change(tx *state.Tx) {
 	name := model.Name{Namespace: pickFrom(w, "n", "m"), Name: pickFrom(w, "aa", "ab", "ac", "b")}
 	gone := w.IntN(4) == 0
-	switch w.IntN(7) {
+	switch w.IntN(8) {
+	case 7:
+		if gone {
+			tx.Delete(model.KindNode, "node-1")
+			return
+		}
+		tx.Set(&model.Node{Name: pickFrom(w, "node-1", "node-2"), Zone: pickFrom(w, "", "a", "b")})
 	case 6:
 		if w.IntN(3) == 0 {
 			name = DefaultConfigMaps[w.IntN(2)]
@@ -85,6 +91,9 @@ func (w *world) change(tx *state.Tx) {
 			s.Ports = append(s.Ports, model.ServicePort{Name: pickFrom(w, "web", "dns"), Protocol: pickFrom(w, model.TCP, model.TCP, model.UDP),
 				Port: pickFrom(w, uint16(80), 81), TargetPort: model.IntOrString{Int: 8080}, AppProtocol: pickFrom(w, "", "grpc")})
 		}
+		if w.IntN(3) == 0 {
+			s.Annotations = map[string]string{"fairway.dev/" + pickFrom(w, "zones", "balance", "max-requests", "typo"): pickFrom(w, "prefer", "off", "ewma", "7")}
+		}
 		tx.Set(s)
 	case 3:
 		s := &model.EndpointSlice{Name: model.Name{Namespace: name.Namespace, Name: pickFrom(w, "s1", "s2")}, Service: name.Name, Family: model.IPv4}
@@ -95,7 +104,8 @@ func (w *world) change(tx *state.Tx) {
 		s.Ports = []model.EndpointPort{{Name: pickFrom(w, "web", "dns"), Protocol: model.TCP, Port: pickFrom(w, uint16(8080), 9090)}}
 		for range w.IntN(3) {
 			s.Endpoints = append(s.Endpoints, model.Endpoint{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(w.IntN(4))}),
-				Ready: w.IntN(2) == 0, Serving: w.IntN(2) == 0, Terminating: w.IntN(2) == 0})
+				Ready: w.IntN(2) == 0, Serving: w.IntN(2) == 0, Terminating: w.IntN(2) == 0,
+				Zone: pickFrom(w, "a", "b"), ZoneHints: pickFrom(w, nil, []string{"a"}, []string{"a", "b"}), NodeHints: pickFrom(w, nil, nil, []string{"node-1"})})
 		}
 		tx.Set(s)
 	case 4:

@@ -1,8 +1,10 @@
 package route
 
 import (
+	"maps"
 	"slices"
 
+	"github.com/fairway-net/fairway/internal/dialect/fairway"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
 )
@@ -22,8 +24,13 @@ func (p *Planner) updateBackends(snap *state.Snapshot, next *Plan, d *dirty) boo
 			d.backends[key] = struct{}{}
 		}
 	}
+	judged := map[string]struct{}{}
 	for key := range d.backends {
 		service := key.Service.String()
+		if _, done := judged[service]; !done {
+			judged[service] = struct{}{}
+			p.reject(unit{"service", service}, p.judgeService(snap, key.Service), d)
+		}
 		old := next.Backends.Get(key)
 		if p.keys[service][key] == 0 {
 			if delete(p.keys[service], key); len(p.keys[service]) == 0 {
@@ -37,7 +44,7 @@ func (p *Planner) updateBackends(snap *state.Snapshot, next *Plan, d *dirty) boo
 		if _, touched := d.services[service]; old != nil && !touched {
 			continue
 		}
-		if b, _ := resolve(snap, key, p.options.ExternalNames); old == nil || !b.Equal(old) {
+		if b, _ := resolve(snap, key, p.at, p.options.ExternalNames); old == nil || !b.Equal(old) {
 			begin().Set(key, b)
 		}
 	}
@@ -50,6 +57,17 @@ func (p *Planner) updateBackends(snap *state.Snapshot, next *Plan, d *dirty) boo
 		next.External = withExternal(next.External, next.Backends.Get(key), key)
 	}
 	return true
+}
+
+// judgeService says what is wrong with the annotations of a Service that something names.
+func (p *Planner) judgeService(snap *state.Snapshot, service model.Name) []model.Rejected {
+	svc := snap.Service(service)
+	named := slices.ContainsFunc(slices.Collect(maps.Values(p.keys[service.String()])), func(n int) bool { return n > 0 })
+	if svc == nil || !named {
+		return nil
+	}
+	_, rejected := fairway.ParseService(svc)
+	return rejected
 }
 
 // withExternal returns keys with that of b, if b is a name of the DNS, else without it.
@@ -74,7 +92,7 @@ func (p *Planner) updateReferences(snap *state.Snapshot, d *dirty) {
 		}
 		var rejected []model.Rejected
 		for _, b := range f.backends {
-			if _, problem := resolve(snap, b.key, p.options.ExternalNames); problem != nil {
+			if _, problem := resolve(snap, b.key, p.at, p.options.ExternalNames); problem != nil {
 				problem.Ref, problem.Field = refOf(f.ing), b.field+fieldOf(problem.Reason, b.key.Port)
 				rejected = append(rejected, *problem)
 			}

@@ -14,6 +14,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected plans in testdata")
 
+// here is where the gateway of the scenarios runs.
+var here = Params{Node: "node-1"}
+
 // TestScenarios runs testdata/*.txtar. A file is a comment and sections that
 // begin with "-- NAME --". A section NAME.yaml is applied to the cluster, on top of
 // those before ("# delete" in a document removes the object), and the section
@@ -36,7 +39,7 @@ func scenario(t *testing.T, file string) {
 	}
 	parts := sections(string(b))
 	store := state.New()
-	watch, planner := store.Watch(), New(Params{})
+	watch, planner := store.Watch(), New(here)
 	for i := range parts {
 		name, isYAML := strings.CutSuffix(parts[i].name, ".yaml")
 		if !isYAML {
@@ -49,7 +52,7 @@ func scenario(t *testing.T, file string) {
 		})
 		snap, changes := watch.Take()
 		got := planner.Update(snap, changes, now).String()
-		if fresh := Make(snap, Params{}, now).String(); fresh != got {
+		if fresh := Make(snap, here, now).String(); fresh != got {
 			t.Errorf("%s: step by step and from nothing differ:\n%s\n%s", name, got, fresh)
 		}
 		if i+1 == len(parts) || parts[i+1].name != name+".plan" {
@@ -95,6 +98,8 @@ func applyDoc(t *testing.T, tx *state.Tx, doc string) {
 		tx.Delete(model.KindEndpointSlice, v.Key())
 	case *model.ConfigMap:
 		tx.Delete(model.KindConfigMap, v.String())
+	case *model.Node:
+		tx.Delete(model.KindNode, v.Name)
 	case *model.Secret:
 		tx.Delete(model.KindSecret, v.String())
 	}

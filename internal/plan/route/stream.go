@@ -143,7 +143,7 @@ func (p *Planner) updateStreams(snap *state.Snapshot, next *Plan, d *dirty) bool
 	var streams []Stream
 	var rejected []model.Rejected
 	for _, s := range p.streams {
-		if _, problem := resolve(snap, s.Backend, p.options.ExternalNames); problem != nil {
+		if _, problem := resolve(snap, s.Backend, p.at, p.options.ExternalNames); problem != nil {
 			if problem.Ref, problem.Field = s.ref, s.field; problem.Reason == "ServiceNotFound" {
 				problem.Fix = "create it, or correct the name; the port is closed until then"
 			}

@@ -47,6 +47,8 @@ func decode(t testing.TB, doc string) any {
 		obj = &corev1.Service{}
 	case "EndpointSlice":
 		obj = &discoveryv1.EndpointSlice{}
+	case "Node":
+		obj = &corev1.Node{}
 	case "ConfigMap":
 		obj = &corev1.ConfigMap{}
 	case "Secret":
@@ -57,7 +59,7 @@ func decode(t testing.TB, doc string) any {
 	if err := yaml.UnmarshalStrict([]byte(doc), obj); err != nil {
 		t.Fatalf("%v in:\n%s", err, doc)
 	}
-	if obj.GetNamespace() == "" && kind.Kind != "IngressClass" {
+	if obj.GetNamespace() == "" && kind.Kind != "IngressClass" && kind.Kind != "Node" {
 		obj.SetNamespace("default")
 	}
 	if s, ok := obj.(*corev1.Secret); ok && s.Annotations["test/cert"] != "" {
