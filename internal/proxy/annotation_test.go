@@ -176,7 +176,7 @@ func TestAffinity(t *testing.T) {
 	w := newWorld(t)
 	var pods []*httptest.Server
 	objects := []any{service("a"), annotate(ingress("i", "h.example", "/x a"),
-		"affinity", "cookie", "session-cookie-name", "route", "session-cookie-max-age", "60", "session-cookie-samesite", "Lax")}
+		"affinity", "cookie", "session-cookie-name", "route", "affinity-mode", "persistent", "session-cookie-max-age", "60", "session-cookie-samesite", "Lax")}
 	for i := range 3 {
 		pods = append(pods, w.backend(fmt.Sprint("pod", i)))
 		objects = append(objects, sliceNamed(fmt.Sprint("a-", i), "a", addrOf(pods[i])))

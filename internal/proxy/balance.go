@@ -1,197 +1,194 @@
 package proxy
 
 import (
-	"math"
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/dialect/fairway"
 	"github.com/fairway-net/fairway/internal/plan/route"
 )
 
 // wish is what a request wants of the endpoint that it gets.
 type wish struct {
-	sticky  string // value of its affinity cookie
+	sticky  cookie // its affinity cookie
 	balance *route.Balance
 	key     string // what balance hashes
+	single  bool   // it needs a connection of its own
 }
 
 // wish is that of the exchange.
-func (x *exchange) wish() wish {
+func (x *exchange) wish(p *pool) wish {
 	f := x.rule.Forward
-	w := wish{sticky: x.stickyToken(f.Affinity), balance: f.Balance}
+	w := wish{balance: f.Balance}
+	if f.Affinity != nil {
+		w.sticky = x.stickyCookie(f.Affinity)
+	}
 	if w.balance != nil && w.balance.Key != nil {
 		w.key = x.expand(w.balance.Key)
+	}
+	if p.bounded() {
+		protocol := p.protocol(f, x.scheme() == "https")
+		w.single = protocol == route.HTTP1 || protocol == route.HTTPS
 	}
 	return w
 }
 
-// choose returns an endpoint that was not tried, nil if there is none. Those that
-// fail lately come last. The endpoint of an affinity cookie comes first.
+// choose returns an endpoint that was not tried and has room, nil if there is none.
+// The endpoint of an affinity cookie comes first, then those that are near, and last
+// those that are not well.
 func (p *pool) choose(tried []*endpoint, w wish, now time.Time) *endpoint {
-	if w.sticky != "" {
-		if e := p.named(w.sticky); e != nil && !slices.Contains(tried, e) && !e.resting(now) {
+	well := func(e *endpoint) bool { return e.well(now) && p.room(e, w.single) }
+	if w.sticky.key != "" {
+		if e := p.owner(tried, w.sticky, well); e != nil {
 			return e
 		}
 	}
-	pick := p.inTurn
-	switch b := w.balance; {
-	case b == nil:
-	case w.key != "" && b.Subset > 1:
-		return p.ofSubset(tried, w.key, b.Subset, now)
-	case w.key != "":
-		return p.ofSubset(tried, w.key, 1, now)
-	case b.EWMA:
-		pick = p.betterOfTwo
+	b := w.balance
+	if b != nil && w.key != "" {
+		return p.ofSubset(tried, w.key, max(b.Subset, 1), now, w.single)
 	}
-	if e := pick(tried, func(e *endpoint) bool { return !e.resting(now) }); e != nil {
+	policy := p.backend.policy(b)
+	if len(p.near) > 0 && p.staysNear(now) {
+		if e := p.pick(policy, p.near, tried, well, now); e != nil {
+			return e
+		}
+	}
+	if e := p.pick(policy, p.endpoints, tried, well, now); e != nil {
 		return e
 	}
-	return pick(tried, func(*endpoint) bool { return true })
+	return p.pick(policy, p.endpoints, tried, func(e *endpoint) bool { return p.room(e, w.single) }, now)
 }
 
-// named returns the endpoint of an affinity cookie, nil if it has left.
-func (p *pool) named(token string) *endpoint {
-	for _, e := range p.endpoints {
-		if e.token == token {
-			return e
+// policy is that of the Ingress, else that of the Service.
+func (b *poolBackend) policy(of *route.Balance) fairway.Policy {
+	if of != nil && of.EWMA {
+		return fairway.EWMA
+	}
+	return b.Upstream.Policy
+}
+
+// pick is one step of a policy, among those of list that were not tried and fit.
+func (p *pool) pick(policy fairway.Policy, list, tried []*endpoint, fit func(*endpoint) bool, now time.Time) *endpoint {
+	switch policy {
+	case fairway.LeastRequest:
+		return p.least(list, tried, fit, now)
+	case fairway.RandomTwo:
+		return p.betterOfTwo(list, tried, fit, (*endpoint).load, now)
+	case fairway.EWMA:
+		return p.betterOfTwo(list, tried, fit, (*endpoint).score, now)
+	}
+	return p.inTurn(list, tried, fit, now)
+}
+
+// spill is how many times its own share an endpoint that is near may get before others,
+// too, are asked: Envoy's overprovisioning factor.
+const spill = 1.4
+
+// staysNear decides whether a request goes to those that are near: while enough of them
+// are well, else for as many requests as they can take.
+func (p *pool) staysNear(now time.Time) bool {
+	n := 0
+	for _, e := range p.near {
+		if e.well(now) {
+			n++
 		}
 	}
-	return nil
+	share := spill * float64(n) / float64(len(p.near))
+	return share >= 1 || rand.Float64() < share
 }
 
-// inTurn takes turns.
-func (p *pool) inTurn(tried []*endpoint, fit func(*endpoint) bool) *endpoint {
-	n := len(p.endpoints)
+// inTurn takes turns. Whose turn it is and cannot have it, or starts slowly and lets it
+// pass, hands it to one drawn at random: to the next one, that one would get twice as many.
+func (p *pool) inTurn(list, tried []*endpoint, fit func(*endpoint) bool, now time.Time) *endpoint {
+	n := len(list)
 	if n == 0 {
 		return nil
 	}
 	start := int(p.turn.Add(1) % uint32(n))
+	if e := list[start]; !slices.Contains(tried, e) && fit(e) && p.starts(e, now) {
+		return e
+	}
+	if e := p.drawn(list, tried, fit, now); e != nil {
+		return e
+	}
 	for i := range n {
-		if e := p.endpoints[(start+i)%n]; !slices.Contains(tried, e) && fit(e) {
+		if e := list[(start+i)%n]; !slices.Contains(tried, e) && fit(e) {
 			return e
 		}
 	}
 	return nil
 }
 
-// betterOfTwo draws two and takes the one with less to do, weighed by how long it
-// takes: the peak EWMA of Finagle, which ingress-nginx calls ewma.
-func (p *pool) betterOfTwo(tried []*endpoint, fit func(*endpoint) bool) *endpoint {
-	a := p.drawn(tried, fit)
-	b := p.drawn(tried, fit)
+// least takes the one with the fewest exchanges for its share; of equals, any.
+func (p *pool) least(list, tried []*endpoint, fit func(*endpoint) bool, now time.Time) *endpoint {
+	var best *endpoint
+	var fewest float64
+	equal := 0
+	for _, e := range list {
+		if slices.Contains(tried, e) || !fit(e) {
+			continue
+		}
+		switch load := e.load() / p.share(e, now); {
+		case best == nil || load < fewest:
+			best, fewest, equal = e, load, 1
+		case load == fewest:
+			if equal++; rand.IntN(equal) == 0 {
+				best = e
+			}
+		}
+	}
+	return best
+}
+
+// load is what is under way, with what would come.
+func (e *endpoint) load() float64 { return float64(e.active.Load() + 1) }
+
+// betterOfTwo draws two and takes the one with the lower score. With the time that
+// answers take in it, it is the peak EWMA of Finagle, which ingress-nginx calls ewma.
+func (p *pool) betterOfTwo(list, tried []*endpoint, fit func(*endpoint) bool, score func(*endpoint) float64, now time.Time) *endpoint {
+	a, b := p.drawn(list, tried, fit, now), p.drawn(list, tried, fit, now)
 	switch {
+	case a == nil && b == nil:
+		return p.inTurn(list, tried, fit, now)
 	case a == nil:
-		return p.inTurn(tried, fit)
-	case b != nil && b.score() < a.score():
+		return b
+	case b != nil && score(b) < score(a):
 		return b
 	}
 	return a
 }
 
-func (p *pool) drawn(tried []*endpoint, fit func(*endpoint) bool) *endpoint {
+func (p *pool) drawn(list, tried []*endpoint, fit func(*endpoint) bool, now time.Time) *endpoint {
 	for range 4 {
-		if len(p.endpoints) == 0 {
+		if len(list) == 0 {
 			return nil
 		}
-		if e := p.endpoints[rand.IntN(len(p.endpoints))]; !slices.Contains(tried, e) && fit(e) {
+		if e := list[rand.IntN(len(list))]; !slices.Contains(tried, e) && fit(e) && p.starts(e, now) {
 			return e
 		}
 	}
 	return nil
 }
 
-// ofSubset draws one of the size endpoints that a key belongs to, by rendezvous hashing:
-// when an endpoint comes or goes only its own keys move.
-func (p *pool) ofSubset(tried []*endpoint, key string, size int, now time.Time) *endpoint {
-	type ranked struct {
-		e     *endpoint
-		score uint64
+// slowest is the share that an endpoint has at the beginning of a slow start.
+const slowest = 0.1
+
+// share is what part of its requests an endpoint may have, which grows with its age.
+func (p *pool) share(e *endpoint, now time.Time) float64 {
+	window := p.backend.Upstream.SlowStart
+	born := e.born.Load()
+	if window == 0 || born == 0 {
+		return 1
 	}
-	all := make([]ranked, 0, len(p.endpoints))
-	for _, e := range p.endpoints {
-		if !slices.Contains(tried, e) {
-			all = append(all, ranked{e, rendezvous(key, e.token)})
-		}
+	if age := now.UnixNano() - born; age < int64(window) {
+		return max(slowest, float64(age)/float64(window))
 	}
-	slices.SortFunc(all, func(a, b ranked) int {
-		switch {
-		case a.e.resting(now) != b.e.resting(now) && b.e.resting(now):
-			return -1
-		case a.e.resting(now) != b.e.resting(now):
-			return 1
-		case a.score > b.score:
-			return -1
-		case a.score < b.score:
-			return 1
-		}
-		return 0
-	})
-	if len(all) == 0 {
-		return nil
-	}
-	return all[rand.IntN(min(size, len(all)))].e
+	return 1
 }
 
-// rendezvous mixes key and endpoint, the same in all gateways (FNV-1a, then the
-// finalizer of MurmurHash3, as FNV alone does not mix its last octets).
-func rendezvous(key, token string) uint64 {
-	h := uint64(14695981039346656037)
-	for _, s := range [...]string{key, "\x00", token} {
-		for i := range len(s) {
-			h = (h ^ uint64(s[i])) * 1099511628211
-		}
-	}
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	h *= 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
-}
-
-// pace is how quickly an endpoint answers: a mean of seconds that forgets within
-// paceMemory, and believes a slower answer at once.
-type pace struct{ seconds, at atomic.Uint64 }
-
-const paceMemory = 10 * time.Second
-
-func (e *endpoint) observe(took time.Duration, now time.Time) {
-	old, since := math.Float64frombits(e.pace.seconds.Load()), now.UnixNano()-int64(e.pace.at.Swap(uint64(now.UnixNano())))
-	mean := took.Seconds()
-	if mean < old {
-		keep := math.Exp(-float64(max(since, 0)) / float64(paceMemory))
-		mean = old*keep + mean*(1-keep)
-	}
-	e.pace.seconds.Store(math.Float64bits(mean))
-}
-
-func (e *endpoint) score() float64 {
-	return (math.Float64frombits(e.pace.seconds.Load()) + 1e-6) * float64(e.active.Load()+1)
-}
-
-// budget bounds how much of an endpoint's misery is passed on to the others: attempts
-// after the first may be a fifth of the requests, and some more for Services that
-// have few. Attempts that found no connection do not count, as nobody had work by them.
-type budget struct{ tokens atomic.Int64 }
-
-const (
-	tokensPerRequest = 200
-	tokensPerRetry   = 1000
-	tokensMost       = 100 * tokensPerRetry
-	tokensFirst      = 10 * tokensPerRetry
-)
-
-func (b *budget) request() {
-	if b.tokens.Load() < tokensMost {
-		b.tokens.Add(tokensPerRequest)
-	}
-}
-
-func (b *budget) retry() bool {
-	if b.tokens.Add(-tokensPerRetry) >= 0 {
-		return true
-	}
-	b.tokens.Add(tokensPerRetry)
-	return false
+// starts decides whether an endpoint takes a request that could be its.
+func (p *pool) starts(e *endpoint, now time.Time) bool {
+	share := p.share(e, now)
+	return share == 1 || rand.Float64() < share
 }

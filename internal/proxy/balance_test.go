@@ -20,11 +20,15 @@ func endpointsOf(n int) (out []*endpoint) {
 	return out
 }
 
+func poolOf(all []*endpoint) *pool {
+	return &pool{backend: &poolBackend{}, endpoints: all, turn: new(atomic.Uint32), queue: &queue{}}
+}
+
 // TestHash: a key keeps its endpoint, all have their share, and when one leaves only
 // its keys move.
 func TestHash(t *testing.T) {
 	all := endpointsOf(5)
-	p, without := &pool{endpoints: all}, &pool{endpoints: all[1:]}
+	p, without := poolOf(all), poolOf(all[1:])
 	share := map[*endpoint]int{}
 	for i := range 10_000 {
 		w := wish{balance: &route.Balance{}, key: fmt.Sprint("key ", i)}
@@ -57,7 +61,7 @@ func TestHash(t *testing.T) {
 // TestBetterOfTwo: a slow endpoint gets less, one that rests nothing, and if all rest they serve.
 func TestBetterOfTwo(t *testing.T) {
 	all := endpointsOf(3)
-	p := &pool{endpoints: all, turn: new(atomic.Uint32)}
+	p := poolOf(all)
 	now := time.Now()
 	all[0].observe(100*time.Millisecond, now)
 	all[1].observe(time.Millisecond, now)

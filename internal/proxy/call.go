@@ -100,9 +100,9 @@ func (c *call) begin(s *Server, down downstream, w http.ResponseWriter, proto st
 func (c *call) relay(target route.BackendKey) {
 	x := &c.exchange
 	forward := x.rule.Forward
-	w := x.wish()
 	var room [4]*endpoint
 	tried, last := room[:0], errNoEndpoint
+	var w wish
 	defer func() {
 		if x.endpoint != nil {
 			x.endpoint.release()
@@ -114,16 +114,25 @@ func (c *call) relay(target route.BackendKey) {
 		if pool == nil {
 			break
 		}
-		e := pool.choose(tried, w, time.Now())
-		if e == nil {
+		if x.tries == 0 {
+			w = x.wish(pool)
+		}
+		if forward.Affinity != nil {
+			x.renew(&w, pool, tried)
+		}
+		e, pool, err := x.server.take(pool, tried, w, forward.Timeouts.Connect, c.down.gone)
+		if err != nil {
+			if x.tries == 0 || err != errNoEndpoint {
+				last = err
+			}
 			break
 		}
 		if x.tries == 0 {
 			pool.budget.request()
 		}
-		x.keepCookie = x.tries > 0 && w.sticky != "" && !forward.Affinity.ChangeOnFailure && pool.named(w.sticky) != nil
+		x.keepCookie = x.tries > 0 && forward.Affinity != nil && !forward.Affinity.ChangeOnFailure && x.newCookie == "" && pool.keeps(w.sticky)
 		tried = append(tried, e)
-		x.use(e)
+		x.use(e, pool)
 		dial := forward.Timeouts.Connect
 		if (forward.Tries == 0 || x.tries < forward.Tries) && len(pool.endpoints) > len(tried) {
 			dial = min(dial, patience)
@@ -227,13 +236,12 @@ func (c *call) attempt(e *endpoint, p route.Protocol, dial time.Duration) (upstr
 	}
 }
 
-// use makes e the endpoint of the exchange.
-func (x *exchange) use(e *endpoint) {
+// use makes e, which was acquired, the endpoint of the exchange.
+func (x *exchange) use(e *endpoint, p *pool) {
 	if x.endpoint != nil {
 		x.endpoint.release()
 	}
-	e.acquire()
-	x.endpoint = e
+	x.endpoint, x.served = e, p
 	x.tries++
 }
 

@@ -29,6 +29,10 @@ type endpoint struct {
 	token    string       // value of affinity cookies
 	refs     int          // pools of the current plan; guarded by Server.mu
 	active   atomic.Int64 // exchanges that use it
+	queue    atomic.Pointer[queue]
+	sick     atomic.Bool  // examined, and found not to be well
+	born     atomic.Int64 // Unix nanoseconds since when it starts slowly; 0: it does not
+	check    *check       // nil: nobody asks; guarded by Server.mu
 	gone     atomic.Bool  // no pool has it any more
 	failures atomic.Int32 // connection attempts that failed since the last that did not
 	restEnd  atomic.Int64 // Unix nanoseconds until which others are preferred
@@ -101,13 +105,16 @@ func (e *endpoint) eachLinks(f func(*links)) {
 }
 
 // takeEndpoint returns the endpoint for an address of a Service and counts one
-// more pool. Runs under s.mu.
-func (s *Server) takeEndpoint(service model.Name, from *route.Endpoint) *endpoint {
+// more pool; late says that the pool was there before. Runs under s.mu.
+func (s *Server) takeEndpoint(service model.Name, from *route.Endpoint, late bool) *endpoint {
 	key := endpointKey{service, from.Addr}
 	e := s.endpoints[key]
 	if e == nil {
 		e = &endpoint{key: key, token: from.Token(), others: map[kind]*links{}, muxes: map[kind]*mux{}, sessions: tls.NewLRUClientSessionCache(4)}
 		s.endpoints[key] = e
+		if late {
+			e.born.Store(time.Now().UnixNano())
+		}
 	}
 	e.refs++
 	return e
@@ -121,6 +128,9 @@ func (s *Server) dropEndpoint(e *endpoint) {
 	}
 	delete(s.endpoints, e.key)
 	e.gone.Store(true)
+	if e.check != nil {
+		e.check.stop()
+	}
 	if e.active.Load() == 0 {
 		e.closeIdle()
 	}
@@ -131,6 +141,9 @@ func (e *endpoint) acquire() { e.active.Add(1) }
 func (e *endpoint) release() {
 	if e.active.Add(-1) == 0 && e.gone.Load() {
 		e.closeIdle()
+	}
+	if q := e.queue.Load(); q != nil {
+		q.wake()
 	}
 }
 
@@ -189,6 +202,9 @@ func (e *endpoint) succeeded() {
 		e.restEnd.Store(0)
 	}
 }
+
+// well says that nothing speaks against e.
+func (e *endpoint) well(now time.Time) bool { return !e.sick.Load() && !e.resting(now) }
 
 func (e *endpoint) resting(now time.Time) bool {
 	end := e.restEnd.Load()

@@ -34,11 +34,11 @@ func (x *exchange) proxy(live *live) {
 // cookie of one of its endpoints, or of the others, stays there.
 func (x *exchange) takesCanary(live *live, c *route.Canary, main route.BackendKey) bool {
 	if a := x.rule.Forward.Affinity; a != nil && a.Canary {
-		if token := x.stickyToken(a); token != "" {
-			if p := live.pools.Get(main); p != nil && p.has(token) {
+		if c0 := x.stickyCookie(a); c0.key != "" {
+			if p := live.pools.Get(main); p != nil && p.knows(c0) {
 				return false
 			}
-			if p := live.pools.Get(c.Backend); p != nil && p.has(token) {
+			if p := live.pools.Get(c.Backend); p != nil && p.knows(c0) {
 				return true
 			}
 		}
@@ -46,9 +46,9 @@ func (x *exchange) takesCanary(live *live, c *route.Canary, main route.BackendKe
 	return c.Takes(x.fields.Get, x.cookie, int(randomBelow(uint64(c.Total))))
 }
 
-// has says that a token is that of one of the endpoints.
-func (p *pool) has(token string) bool {
-	return slices.ContainsFunc(p.endpoints, func(e *endpoint) bool { return e.token == token })
+// knows says that a cookie is of this backend, and can go on to be.
+func (p *pool) knows(c cookie) bool {
+	return len(p.endpoints) > 0 && c.backend == p.tag() && (c.balanced || p.named(c.key) != nil)
 }
 
 // outPath is the escaped path and the query for a backend.
@@ -71,6 +71,7 @@ func (x *exchange) outHost() string {
 
 // Why an exchange failed; see answerError.
 var (
+	errSick        = errors.New("the answer says that it is not well")
 	errNoEndpoint  = errors.New("no endpoint")
 	errReadTimeout = errors.New("no answer within the read timeout")
 	errSendTimeout = errors.New("request not taken within the send timeout")
@@ -110,6 +111,8 @@ func (x *exchange) answerError(err error) {
 		x.writer.status = 499 // the client has gone: nobody reads an answer
 	case errors.Is(err, errNoEndpoint):
 		x.fail(http.StatusServiceUnavailable, "the Service has no endpoint any more")
+	case errors.Is(err, errFull):
+		x.fail(http.StatusServiceUnavailable, "all endpoints have as many requests as the Service allows")
 	case errors.Is(err, errReadTimeout), errors.Is(err, errSendTimeout):
 		x.fail(http.StatusGatewayTimeout, "endpoint "+service+": "+err.Error())
 	case isDialError(err):

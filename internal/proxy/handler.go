@@ -50,9 +50,11 @@ type exchange struct {
 	span *span // of our part of a trace; nil: not traced
 
 	endpoint   *endpoint // the last one tried; nil if none was
+	served     *pool     // that it is of
 	tries      int
-	keepCookie bool  // the endpoint of the client's affinity cookie is only failing, so that it stays the client's
-	err        error // why the proxy, and not a backend, answered
+	newCookie  string // key of the affinity cookie that the client is to get; "": none
+	keepCookie bool   // the endpoint of the client's affinity cookie is only failing, so that it stays the client's
+	err        error  // why the proxy, and not a backend, answered
 }
 
 // fields are the header of a request.

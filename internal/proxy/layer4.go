@@ -126,12 +126,11 @@ func (s *Server) splice(c *net.TCPConn, to route.BackendKey, preamble int, from,
 		if pool == nil {
 			return
 		}
-		e := pool.choose(tried, wish{}, time.Now())
+		e := pool.seize(tried, wish{single: true})
 		if e == nil {
 			return
 		}
 		tried = append(tried, e)
-		e.acquire()
 		up, err := e.dial(kind{}, nil, patience)
 		if err != nil {
 			e.failed(time.Now())

@@ -26,6 +26,7 @@ type metrics struct {
 	retriesDial    atomic.Uint64
 	retriesTimeout atomic.Uint64
 	retriesBroken  atomic.Uint64
+	overflows      atomic.Uint64
 	plans          atomic.Uint64
 	hosts          atomic.Int64
 
@@ -152,6 +153,8 @@ func (m *metrics) write(w io.Writer, active int64) {
 	fmt.Fprintf(w, "fairway_http_attempts_failed_total{cause=\"connect\"} %d\n", m.retriesDial.Load())
 	fmt.Fprintf(w, "fairway_http_attempts_failed_total{cause=\"timeout\"} %d\n", m.retriesTimeout.Load())
 	fmt.Fprintf(w, "fairway_http_attempts_failed_total{cause=\"broken\"} %d\n", m.retriesBroken.Load())
+	header("fairway_http_overflows_total", "counter", "Requests that got 503 because all endpoints had as many as the Service allows.")
+	fmt.Fprintf(w, "fairway_http_overflows_total %d\n", m.overflows.Load())
 	header("fairway_http_plans_total", "counter", "Plans that were applied.")
 	fmt.Fprintf(w, "fairway_http_plans_total %d\n", m.plans.Load())
 	header("fairway_http_hosts", "gauge", "Virtual hosts of the plan.")

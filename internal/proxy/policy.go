@@ -1,11 +1,8 @@
 package proxy
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy/h1"
@@ -100,61 +97,6 @@ func (x *exchange) cors(c *route.CORS) bool {
 	h.Set("Content-Length", "0")
 	x.writer.WriteHeader(http.StatusNoContent)
 	return true
-}
-
-// stick gives the client the cookie of its endpoint, unless it has it.
-func (x *exchange) stick(a *route.Affinity, h http.Header) {
-	if x.endpoint == nil || x.keepCookie || x.stickyToken(a) == x.endpoint.token {
-		return
-	}
-	c := http.Cookie{Name: a.Cookie, Value: x.endpoint.token, Path: a.Path, Domain: a.Domain, MaxAge: a.MaxAge, HttpOnly: true, Secure: x.listener.TLS}
-	if a.Secure != nil {
-		c.Secure = *a.Secure
-	}
-	if a.Expires > 0 {
-		c.Expires = x.start.Add(time.Duration(a.Expires) * time.Second)
-	}
-	switch a.SameSite {
-	case "None":
-		if !a.LaxNone || understandsNone(x.fields.Get("User-Agent")) {
-			c.SameSite = http.SameSiteNoneMode
-		}
-	case "Lax":
-		c.SameSite = http.SameSiteLaxMode
-	case "Strict":
-		c.SameSite = http.SameSiteStrictMode
-	}
-	h.Add("Set-Cookie", c.String())
-}
-
-// understandsNone says that a browser does not take SameSite=None for Strict, nor
-// refuses such a cookie: Chrome 51 to 66, UC before 12.13.2, and Safari of iOS 12 and
-// macOS 10.14 do (https://www.chromium.org/updates/same-site/incompatible-clients).
-func understandsNone(agent string) bool {
-	switch {
-	case strings.Contains(agent, "CPU iPhone OS 12_"), strings.Contains(agent, "iPad; CPU OS 12_"):
-		return false
-	case strings.Contains(agent, "OS X 10_14") && strings.Contains(agent, "Version/") && strings.Contains(agent, "Safari"):
-		return false
-	}
-	for _, product := range []string{"Chrome/", "Chromium/"} {
-		if _, after, ok := strings.Cut(agent, product); ok {
-			version := 0
-			_, _ = fmt.Sscan(after, &version) // up to the first dot
-			if version >= 51 && version <= 66 {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// stickyToken is the value of the client's affinity cookie; "" if there is none.
-func (x *exchange) stickyToken(a *route.Affinity) string {
-	if a == nil {
-		return ""
-	}
-	return x.cookie(a.Cookie)
 }
 
 func (x *exchange) cookie(name string) string {

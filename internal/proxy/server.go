@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy/h1"
 	"github.com/fairway-net/fairway/internal/proxy/h2"
@@ -63,6 +64,9 @@ type Server struct {
 
 	mu        sync.Mutex // guards the rest
 	endpoints map[endpointKey]*endpoint
+	queues    map[model.Name]*queue
+	checking  context.Context // ends the examinations of endpoints
+	uncheck   context.CancelFunc
 	listeners map[string]*net.TCPListener
 	layer4    map[layer4Key]*layer4
 	log       *ring   // of the access log; nil: none
@@ -92,7 +96,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, listeners: map[string]*net.TCPListener{}, layer4: map[layer4Key]*layer4{},
+	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, queues: map[model.Name]*queue{}, listeners: map[string]*net.TCPListener{}, layer4: map[layer4Key]*layer4{},
 		streams: map[string]*h2.Options{}, upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
 	if o.AccessLog != nil {
 		if err := o.AccessLog.Check(); err != nil {
@@ -103,6 +107,7 @@ func New(o Options) (*Server, error) {
 	if o.Tracing != nil {
 		s.tracer = newTracer(*o.Tracing)
 	}
+	s.checking, s.uncheck = context.WithCancel(context.Background())
 	s.live.Store(&live{})
 	return s, nil
 }
@@ -263,6 +268,7 @@ func (s *Server) busy() bool {
 // close ends whatever there still is.
 func (s *Server) close() {
 	s.ended.Store(true)
+	s.uncheck()
 	for _, l := range s.listeners {
 		_ = l.Close()
 	}
