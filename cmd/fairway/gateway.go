@@ -91,7 +91,7 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 			o.AccessLog.Fields = strings.Split(*logFields, ",")
 		}
 	}
-	g := agent.GatewayOptions{Namespace: env.Getenv("POD_NAMESPACE"), Proxy: o, Health: *health, Log: log, Manifests: append(manifests, more...), Params: route.Params{Streams: streams}}
+	g := agent.GatewayOptions{Node: env.Getenv("NODE_NAME"), Namespace: env.Getenv("POD_NAMESPACE"), Proxy: o, Health: *health, Log: log, Manifests: append(manifests, more...), Params: route.Params{Streams: streams}}
 	if len(g.Manifests) > 0 {
 		if err := agent.RunGateway(ctx, g); err != nil {
 			return cli.Hint(err, "the manifests are read again when they change, but must be right at the start")

@@ -24,6 +24,7 @@ import (
 type GatewayOptions struct {
 	Rest      *rest.Config
 	Manifests []string // files and directories to read instead of watching Rest's API server
+	Node      string   // that the gateway runs on; "": not known, so that no endpoint is near
 	Namespace string   // of the gateway, where its ConfigMap is; "": fairway-system
 	Params    route.Params
 	Proxy     proxy.Options
@@ -60,7 +61,12 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		}
 	} else {
 		go func() {
-			failed <- kube.Run(watching, kube.Options{Rest: o.Rest, Kinds: route.Kinds(), Fields: routeFields(), Log: o.Log}, store)
+			kinds, fields := route.Kinds(), routeFields()
+			if o.Node != "" { // nothing waits for it: without it all endpoints are alike
+				kinds = append(kinds, model.KindNode)
+				fields[model.KindNode] = "metadata.name=" + o.Node
+			}
+			failed <- kube.Run(watching, kube.Options{Rest: o.Rest, Kinds: kinds, Fields: fields, Log: o.Log}, store)
 			cancel()
 		}()
 	}
@@ -72,9 +78,10 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	}}
 	go outside.Run(watching)
 	o.Params.Streams = routeStreams(o.Params.Streams, o.Namespace)
+	o.Params.Node = o.Node
 	planner := route.New(o.Params)
 	go func() {
-		w := store.Watch(route.Kinds()...)
+		w := store.Watch(append(route.Kinds(), model.KindNode)...)
 		defer w.Close()
 		said := map[model.Rejected]bool{}
 		// Resync only notices certificates that expired.
