@@ -42,6 +42,7 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	http := fs.String("http", ":8080", "serve HTTP on `ADDR`")
 	https := fs.String("https", ":8443", "serve HTTPS on `ADDR`")
 	http3 := fs.Bool("http3", false, "serve HTTP/3, too, on the UDP port of --https")
+	conns := fs.Int("max-connections", 0, "serve up to `N` connections at a time; 0: what the limit of open files allows")
 	preamble := fs.Bool("proxy-protocol", false, "expect a header of the PROXY protocol, version 1 or 2, on every connection")
 	tickets := fs.String("tls-ticket-seed", "", "make the keys of TLS session tickets from `FILE`, the same for all gateways, so that sessions outlive one of them")
 	health := fs.String("health", ":8081", "serve /livez, /readyz, /metrics and /routes on `ADDR`")
@@ -73,7 +74,7 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	log := cli.Logger(env)
 	o := proxy.Options{Listen: map[string]string{"http": *http, "https": *https}, LameDuck: *lameDuck, Drain: *drain, Log: log}
-	o.HTTP3, o.ProxyProtocol = *http3, *preamble
+	o.HTTP3, o.ProxyProtocol, o.MaxConns = *http3, *preamble, *conns
 	if *otlp != "" {
 		o.Tracing = &proxy.Tracing{Endpoint: *otlp, Sample: *otlpSample}
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -35,12 +36,11 @@ type GatewayOptions struct {
 // RunGateway serves what Ingresses ask for. It only serves: statuses and Events
 // are the controller's. When ctx ends it stops gracefully, and follows the
 // cluster until it has, so that no request is sent to a pod that left meanwhile.
+// Its ports are opened only when it knows what to serve: where another gateway has them
+// on the same host, that one goes on alone until then.
 func RunGateway(ctx context.Context, o GatewayOptions) error {
 	server, err := proxy.New(o.Proxy)
 	if err != nil {
-		return err
-	}
-	if err := server.Open(); err != nil {
 		return err
 	}
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -80,6 +80,8 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	o.Params.Streams = routeStreams(o.Params.Streams, o.Namespace)
 	o.Params.Node = o.Node
 	planner := route.New(o.Params)
+	planned := make(chan struct{})
+	first := sync.OnceFunc(func() { close(planned) })
 	go func() {
 		w := store.Watch(append(route.Kinds(), model.KindNode)...)
 		defer w.Close()
@@ -89,12 +91,26 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 			func(_ context.Context, snap *state.Snapshot, changes state.Changes) error {
 				plan := planner.Update(snap, changes, time.Now())
 				outside.Apply(watching, plan)
+				first()
 				if len(o.Manifests) > 0 { // no controller tells by Events
 					said = tell(o.Log, plan.Rejected, said)
 				}
 				return nil
 			})
 	}()
+	select {
+	case <-planned:
+	case <-serving.Done():
+		if ctx.Err() != nil { // told to end before it began
+			return nil
+		}
+		return <-failed
+	case err := <-failed:
+		return err
+	}
+	if err := server.Open(); err != nil {
+		return err
+	}
 	if err := server.Run(serving); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/rest"
 
 	"github.com/fairway-net/fairway/internal/proxy"
 )
@@ -73,5 +76,41 @@ func TestGatewayServesManifests(t *testing.T) {
 	}
 	if err := RunGateway(t.Context(), GatewayOptions{Manifests: []string{file + ".gone"}, Log: log, Proxy: proxy.Options{Log: log}}); err == nil {
 		t.Error("no error for a file that is not there")
+	}
+}
+
+// TestGatewayOpensWhenItKnows: without its first plan a gateway has no port open, so that
+// one beside it on the same host gets all connections.
+func TestGatewayOpensWhenItKnows(t *testing.T) {
+	silent := make(chan struct{})
+	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-silent:
+		case <-r.Context().Done():
+		}
+	}))
+	defer api.Close()
+	defer close(silent)
+	listen, log := freePort(t), slog.New(slog.DiscardHandler)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- RunGateway(ctx, GatewayOptions{Rest: &rest.Config{Host: api.URL}, Log: log, Proxy: proxy.Options{Listen: map[string]string{"http": listen}, Drain: time.Second, Log: log}})
+	}()
+	for range 20 {
+		if c, err := net.Dial("tcp", listen); err == nil {
+			c.Close()
+			t.Fatal("the port is open before the first plan")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the gateway does not end")
 	}
 }

@@ -165,3 +165,18 @@ func TestSchema(t *testing.T) {
 		}
 	}
 }
+
+// TestHTTP3: off by default; on, the gateway is told, and its Service has the port.
+func TestHTTP3(t *testing.T) {
+	for on, want := range map[bool]int{false: 0, true: 1} {
+		text, err := render(dir, map[string]any{"gateway": map[string]any{"http3": on}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"- \"--http3\"", "{name: http3, port: 443, targetPort: http3, protocol: UDP}", "{name: http3, containerPort: 8443, protocol: UDP}"} {
+			if n := strings.Count(string(text), line); n != want {
+				t.Errorf("http3 %v: %d times %q, want %d", on, n, line, want)
+			}
+		}
+	}
+}

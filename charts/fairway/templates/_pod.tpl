@@ -11,6 +11,9 @@ image: {{ printf "%s:%s" .root.Values.image.repository .root.Values.image.tag | 
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 args:
 - {{ .role }}
+{{- range .flags }}
+- {{ . | quote }}
+{{- end }}
 {{- range .values.args }}
 - {{ . | quote }}
 {{- end }}
