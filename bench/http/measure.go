@@ -55,7 +55,7 @@ func (b *bench) measure(ctx context.Context, s *server, e experiment) (figures, 
 
 // client runs a load generator on the second processor.
 func (b *bench) client(ctx context.Context, s *server, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.length+40*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, b.length+20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "taskset", append([]string{"-c", "1"}, args...)...)
 	cmd.Env, cmd.Dir = b.tools.env, s.cmd.Dir
@@ -149,32 +149,39 @@ func number(re *regexp.Regexp, text []byte) float64 {
 	return numberIn(m[1])
 }
 
+const idleCase = "idle keep-alive connections"
+
 // weighAll says how much memory a connection takes that has had one request and
 // waits for the next.
-func (b *bench) weighAll(ctx context.Context, n int) error {
-	for _, s := range b.servers {
-		if s.upstream || s.at[plain] == "" || n == 0 {
-			continue
+func (b *bench) weighAll(ctx context.Context) {
+	for _, s := range b.asked(plain) {
+		if err := b.weigh(ctx, s); err != nil {
+			b.fail(s, idleCase, err)
 		}
-		before, err := peer.Memory(s.cmd.Process.Pid)
-		if err != nil {
-			return err
-		}
-		conns, err := occupy(ctx, s.at[plain], n)
-		if err == nil {
-			time.Sleep(5 * time.Second) // for what is given back late
-			after, err2 := peer.Memory(s.cmd.Process.Pid)
-			if err = err2; err == nil {
-				b.set.Add(s.name, fmt.Sprintf("%d idle connections", n), "memory per connection (RSS)", "KiB", (after-before)/float64(n))
-			}
-		}
+	}
+	b.compare(idleCase)
+}
+
+func (b *bench) weigh(ctx context.Context, s *server) error {
+	before, err := peer.Memory(s.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	conns, err := occupy(ctx, s.at[plain], b.idle)
+	defer func() {
 		for _, c := range conns {
 			c.Close()
 		}
-		if err != nil {
-			return fmt.Errorf("idle connections, %s: %w", s.name, err)
-		}
+	}()
+	if err != nil {
+		return err
 	}
+	time.Sleep(5 * time.Second) // for what is given back late
+	after, err := peer.Memory(s.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	b.add(s, idleCase, "memory per connection (RSS)", "KiB", (after-before)/float64(b.idle))
 	return nil
 }
 

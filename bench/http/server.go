@@ -52,24 +52,21 @@ func allot() (a addresses, err error) {
 }
 
 // startAll starts every proxy on the first processor, and the upstreams on the
-// second. What has been started is returned even after an error.
-func startAll(ctx context.Context, t tools, dir string) (all []*server, err error) {
+// second. A proxy that does not answer is left out; without an upstream there is nothing to measure.
+func (b *bench) startAll(ctx context.Context, dir string) error {
+	t := b.tools
 	a, err := allot()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := writeCertificate(dir); err != nil {
-		return nil, err
+		return err
 	}
 	if err := writeConfigs(dir, a); err != nil {
-		return nil, err
+		return err
 	}
 	nginx := func(name string) []string {
 		return []string{t.nginx, "-p", dir, "-e", filepath.Join(dir, name+".err"), "-c", filepath.Join(dir, name+".conf")}
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
 	}
 	for _, s := range []struct {
 		server server
@@ -77,7 +74,7 @@ func startAll(ctx context.Context, t tools, dir string) (all []*server, err erro
 		args   []string
 	}{
 		{server{name: "upstream", at: [4]string{plain: a.upstream}, upstream: true}, "1", nginx("upstream")},
-		{server{name: "gRPC upstream", upstream: true}, "1", []string{self, "-grpc-upstream", a.grpcUpstream}},
+		{server{name: "gRPC upstream", upstream: true}, "1", []string{b.self, "-grpc-upstream", a.grpcUpstream}},
 		{server{name: "nginx", at: a.nginx}, "0", nginx("one")},
 		{server{name: "haproxy", at: a.haproxy}, "0", []string{t.haproxy, "-f", filepath.Join(dir, "haproxy.cfg")}},
 		{server{name: "caddy", at: a.caddy}, "0", []string{t.caddy, "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile"}},
@@ -87,14 +84,18 @@ func startAll(ctx context.Context, t tools, dir string) (all []*server, err erro
 		{server{name: "fairway", at: [4]string{many: a.fairwayMany}}, "0", []string{t.fairway, "-http", a.fairwayMany, "-backend", a.upstream, "-hosts", fmt.Sprint(manyHosts)}},
 	} {
 		if err := s.server.start(ctx, t, dir, s.cpu, s.args); err != nil {
-			return all, err
+			return fmt.Errorf("start %s: %w", s.server.name, err)
 		}
-		all = append(all, &s.server)
+		b.servers = append(b.servers, &s.server)
 		if err := s.server.answers(ctx); err != nil {
-			return all, fmt.Errorf("start %s: %w", s.server.name, err)
+			if s.server.upstream {
+				return fmt.Errorf("start %s: %w", s.server.name, err)
+			}
+			b.fail(&s.server, "start", err)
+			s.server.at = [4]string{} // and is not asked
 		}
 	}
-	return all, nil
+	return nil
 }
 
 func (s *server) start(ctx context.Context, t tools, dir, cpu string, args []string) (err error) {

@@ -16,51 +16,84 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 )
 
-// handshakes makes one connection after another, each with one request, with the
-// curve and the certificate that all proxies have.
+// handshakes lets a client on the second processor make one connection after another.
 func handshakes(resume bool) func(context.Context, *bench, *server) (figures, error) {
 	return func(ctx context.Context, b *bench, s *server) (f figures, err error) {
+		text, err := b.client(ctx, s, b.self, "-handshakes", s.at[secure], fmt.Sprintf("-resume=%v", resume), "-time", b.length.String())
+		if err != nil {
+			return f, err
+		}
+		if _, err := fmt.Sscan(string(text), &f.n, &f.rate); err != nil {
+			return f, fmt.Errorf("read handshakes: %w\n%s", err, text)
+		}
+		return f, nil
+	}
+}
+
+// handshakers is how many connections are made at a time.
+const handshakers = 8
+
+// measureHandshakes makes connections, each with one request, with the group and the
+// certificate that all proxies have, and prints how many there were, and how many per second.
+func measureHandshakes(addr string, resume bool, length time.Duration) error {
+	begun := time.Now()
+	var n atomic.Int64
+	failed := make(chan error, handshakers)
+	for range handshakers {
 		config := &tls.Config{InsecureSkipVerify: true, ServerName: "h0.example", MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, CurvePreferences: []tls.CurveID{tls.X25519}}
 		if resume {
 			config.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 		}
-		begun := time.Now()
-		for time.Since(begun) < b.length && ctx.Err() == nil {
-			resumed, err := oneHandshake(s.at[secure], config)
-			if err != nil {
-				return f, err
+		go func() {
+			for first := true; time.Since(begun) < length; first = false {
+				state, err := oneHandshake(addr, config)
+				switch {
+				case err != nil:
+					failed <- err
+					return
+				case state.CurveID != tls.X25519:
+					failed <- fmt.Errorf("key exchange with %v", state.CurveID)
+					return
+				case resume && !first && !state.DidResume:
+					failed <- errors.New("session was not resumed")
+					return
+				}
+				n.Add(1)
 			}
-			if resume && f.n > 0 && !resumed {
-				return f, errors.New("session was not resumed")
-			}
-			f.n++
-		}
-		f.rate = f.n / time.Since(begun).Seconds()
-		return f, ctx.Err()
+			failed <- nil
+		}()
 	}
+	for range handshakers {
+		if err := <-failed; err != nil {
+			return err
+		}
+	}
+	fmt.Println(n.Load(), float64(n.Load())/time.Since(begun).Seconds())
+	return nil
 }
 
-func oneHandshake(addr string, config *tls.Config) (resumed bool, err error) {
+func oneHandshake(addr string, config *tls.Config) (state tls.ConnectionState, err error) {
 	c, err := tls.Dial("tcp", addr, config)
 	if err != nil {
-		return false, err
+		return state, err
 	}
 	defer c.Close()
 	if _, err := io.WriteString(c, "GET /small HTTP/1.1\r\nHost: h0.example\r\nConnection: close\r\n\r\n"); err != nil {
-		return false, err
+		return state, err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil) // after the tickets
 	if err != nil {
-		return false, err
+		return state, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return false, fmt.Errorf("status %d", resp.StatusCode)
+		return state, fmt.Errorf("status %d", resp.StatusCode)
 	}
-	return c.ConnectionState().DidResume, nil
+	return c.ConnectionState(), nil
 }
 
 // writeCertificate makes what the peers identify themselves with: of the kind that

@@ -76,12 +76,12 @@ func (s *Set) WriteTable(w io.Writer) {
 			more = "> "
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s%s | %s | %s | %s | %d |\n",
-			r.Case, r.Figure, r.Subject, more, number(r.Median), number(r.Min), number(r.Max), r.Unit, r.Runs)
+			r.Case, r.Figure, r.Subject, more, Number(r.Median), Number(r.Min), Number(r.Max), r.Unit, r.Runs)
 	}
 }
 
-// number prints three digits or more, and no false precision.
-func number(v float64) string {
+// Number prints three digits or more, and no false precision.
+func Number(v float64) string {
 	switch {
 	case v >= 1e6:
 		return fmt.Sprintf("%.3g", v)
