@@ -343,16 +343,27 @@ func TestMirror(t *testing.T) {
 			}
 		}
 	}
-	// A long body goes to the endpoint whole, and not to the mirror.
+	// A long body is copied while it goes to the endpoint.
 	big := annotate(ingress("c", "big.example", "/ a"), "mirror-target", target.URL, "proxy-body-size", "0")
 	w.set(big)
 	if _, text := w.request("POST", "http://big.example/", struct{ io.Reader }{strings.NewReader(strings.Repeat("x", 3<<20))}); !strings.HasSuffix(text, strings.Repeat("x", 3<<20)) {
 		t.Errorf("%d bytes came", len(text))
 	}
-	select {
-	case got := <-copies:
-		t.Errorf("mirrored %q", got)
-	case <-time.After(50 * time.Millisecond):
+	if got, want := <-copies, "POST / host="+strings.TrimPrefix(target.URL, "http://")+fmt.Sprint(" ", 3<<20); got != want {
+		t.Errorf("mirrored %q, want %q", got, want)
+	}
+}
+
+// TestMirrorThatDoesNotTake: the request goes on without it.
+func TestMirrorThatDoesNotTake(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stuck := make(chan struct{})
+	target := handled(t, func(_ http.ResponseWriter, r *http.Request) { <-stuck })
+	defer close(stuck)
+	w.set(service("a"), slice("a", addrOf(w.backend("a"))), annotate(ingress("c", "big.example", "/ a"), "mirror-target", target.URL, "proxy-body-size", "0"))
+	if _, text := w.request("POST", "http://big.example/", struct{ io.Reader }{strings.NewReader(strings.Repeat("x", 16<<20))}); !strings.HasSuffix(text, strings.Repeat("x", 16<<20)) {
+		t.Errorf("%d bytes came", len(text))
 	}
 }
 

@@ -113,6 +113,8 @@ func (x *exchange) answerError(err error) {
 		x.fail(http.StatusServiceUnavailable, "the Service has no endpoint any more")
 	case errors.Is(err, errFull):
 		x.fail(http.StatusServiceUnavailable, "all endpoints have as many requests as the Service allows")
+	case errors.Is(err, errNoUpgrade):
+		x.fail(http.StatusBadGateway, "endpoint "+service+": "+err.Error())
 	case errors.Is(err, errReadTimeout), errors.Is(err, errSendTimeout):
 		x.fail(http.StatusGatewayTimeout, "endpoint "+service+": "+err.Error())
 	case isDialError(err):

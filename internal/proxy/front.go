@@ -25,6 +25,7 @@ type front struct {
 	conn     *h1.Conn
 	peer     peer
 	idle     atomic.Bool // between two requests
+	evicted  atomic.Bool // while it was idle
 
 	head   h1.Request
 	body   h1.Body // of the request
@@ -160,7 +161,7 @@ func (f *front) wait(first bool) bool {
 	f.conn.Wake(&f.server.buffers)
 	err := f.conn.Fill(idleTick, maxHeader)
 	f.idle.Store(true)
-	if h1.IsTimeout(err) && !f.server.ended.Load() {
+	if h1.IsTimeout(err) && !f.server.ended.Load() && !f.evicted.Load() {
 		err = f.conn.Await(&f.server.buffers, limit-idleTick)
 	}
 	return err == nil

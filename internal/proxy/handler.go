@@ -49,6 +49,8 @@ type exchange struct {
 
 	span *span // of our part of a trace; nil: not traced
 
+	copy *spool // of the body, for a mirror; nil: none under way
+
 	endpoint   *endpoint // the last one tried; nil if none was
 	served     *pool     // that it is of
 	tries      int
@@ -69,6 +71,9 @@ func (x *exchange) run(listener string) {
 	s.active.Add(1)
 	defer func() { // also when a broken response ends in a panic
 		s.active.Add(-1)
+		if x.copy != nil {
+			x.copy.end(errCutOff) // unless it has ended
+		}
 		s.metrics.done(x)
 		if s.log != nil && (x.rule == nil || !x.rule.Unlogged) {
 			s.log.add(x)

@@ -13,12 +13,7 @@ import (
 // listen opens a port that another process of the same user may listen on, too, so
 // that the next gateway can begin before this one ends.
 func listen(addr string) (*net.TCPListener, error) {
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		if e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); e != nil {
-			return e
-		}
-		return err
-	}}
+	config := net.ListenConfig{Control: share}
 	config.SetMultipathTCP(false) // whose sockets take no program (see divert)
 	l, err := config.Listen(context.Background(), "tcp", addr)
 	if err != nil {
@@ -26,6 +21,37 @@ func listen(addr string) (*net.TCPListener, error) {
 	}
 	return l.(*net.TCPListener), nil
 }
+
+// share lets others listen at the same address.
+func share(_, _ string, c syscall.RawConn) (err error) {
+	if e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }); e != nil {
+		return e
+	}
+	return err
+}
+
+// listenPacket is listen for UDP. There are no connections that the kernel could tell
+// apart, so the group gets a program at once: it says which datagrams are for its first
+// member, the older process, and which for its second, this one. While we are alone
+// there is no second, and the kernel gives us all.
+func listenPacket(addr string, program []unix.SockFilter) (*net.UDPConn, error) {
+	config := net.ListenConfig{Control: share}
+	c, err := config.ListenPacket(context.Background(), "udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	conn := c.(*net.UDPConn)
+	if err := control(conn, func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	}); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("share port with the next process: %w", err)
+	}
+	return conn, nil
+}
+
+// takeAll gives every datagram to the younger process.
+func takeAll() []unix.SockFilter { return []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 1}} }
 
 // How long connections that have begun may take to be established, and those that
 // are established to be accepted, before a listener is closed.
@@ -87,7 +113,7 @@ func queued(l *net.TCPListener) (n uint32, err error) {
 }
 
 // control does something with the descriptor of l.
-func control(l *net.TCPListener, do func(fd int) error) error {
+func control(l syscall.Conn, do func(fd int) error) error {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return err

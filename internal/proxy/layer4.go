@@ -64,11 +64,11 @@ func (l *layer4) open() error {
 		addr = l.server.opts.StreamAddr(st.Port)
 	}
 	if st.UDP {
-		c, err := net.ListenPacket("udp", addr)
+		c, err := listenPacket(addr, takeAll())
 		if err != nil {
 			return err
 		}
-		d := &datagrams{layer4: l, conn: c.(*net.UDPConn), flows: map[netip.AddrPort]*flow{}}
+		d := &datagrams{layer4: l, conn: c, flows: map[netip.AddrPort]*flow{}}
 		l.close = d.end
 		go d.serve()
 		return nil
@@ -86,6 +86,8 @@ func (l *layer4) accept() {
 	for {
 		c, err := l.tcp.AcceptTCP()
 		switch {
+		case err == nil && !l.server.room():
+			_ = c.Close()
 		case err == nil:
 			l.server.arriving.Add(1)
 			go l.serve(c)
@@ -100,6 +102,7 @@ func (l *layer4) accept() {
 // serve connects a client with an endpoint.
 func (l *layer4) serve(c *net.TCPConn) {
 	defer l.server.arriving.Add(-1)
+	defer l.server.conns.Add(-1)
 	st := l.stream.Load()
 	from, to := addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
 	if st.ReadProxy {

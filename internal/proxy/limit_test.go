@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,4 +104,54 @@ func TestLimitConnections(t *testing.T) {
 		}
 	}
 	eventually(t, func() bool { resp, _ := w.get("http://h.example/"); return resp.StatusCode == 200 }, "the limit is free again")
+}
+
+// TestMaxConns: beyond the bound idle connections make room, and without such a new one is closed.
+func TestMaxConns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.MaxConns = 4 })
+	w.set(service("a"), slice("a", addrOf(w.backend("a"))), ingress("i", "", "/ a"))
+	ask := func() (*raw, error) {
+		c := w.raw("http")
+		io.WriteString(c.Conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		resp, err := http.ReadResponse(c.Reader, nil)
+		if err == nil {
+			io.Copy(io.Discard, resp.Body)
+		}
+		return c, err
+	}
+	var idle []*raw
+	for range 4 {
+		c, err := ask()
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	if _, err := ask(); err != nil {
+		t.Errorf("beside idle connections: %v", err)
+	}
+	gone := 0
+	for _, c := range idle {
+		c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		if _, err := c.Reader.ReadByte(); err == io.EOF {
+			gone++
+		}
+		c.Conn.Close()
+	}
+	if gone != 1 {
+		t.Errorf("%d idle connections made room, want 1", gone)
+	}
+	eventually(t, func() bool { return w.server.conns.Load() <= 1 }, "the others are counted out")
+	for range 4 { // busy ones
+		c := w.raw("http")
+		c.send("GET / HTTP/1.1\r\nHost:")
+	}
+	eventually(t, func() bool { return w.server.conns.Load() >= 4 }, "they are counted")
+	eventually(t, func() bool { _, err := ask(); return err != nil }, "a further one is closed")
+	rec := httptest.NewRecorder()
+	w.server.ServeMetrics(rec, nil)
+	if text := rec.Body.String(); w.server.metrics.refused.Load() == 0 || !strings.Contains(text, "fairway_http_connections_refused_total ") {
+		t.Errorf("%s", text)
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairway-net/fairway/internal/plan/route"
 )
 
@@ -27,8 +29,13 @@ func (s *Server) accept(name string, l net.Listener, config *tls.Config) error {
 			continue
 		}
 		pause = 0
+		if !s.room() {
+			_ = c.Close()
+			continue
+		}
 		s.arriving.Add(1)
 		go func() {
+			defer s.conns.Add(-1)
 			f := s.welcome(name, c, config)
 			s.arriving.Add(-1)
 			if f != nil {
@@ -36,6 +43,44 @@ func (s *Server) accept(name string, l net.Listener, config *tls.Config) error {
 			}
 		}()
 	}
+}
+
+// allowedConns is half of what the limit of open files leaves.
+func allowedConns() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<30 {
+		return 1 << 29
+	}
+	const ours = 256 // listeners, logs, the watch
+	return max(64, (int(limit.Cur)-ours)/2)
+}
+
+// room counts one more connection. If there are too many, one that waits for its next
+// request is asked to go, as nginx does; if none is found, there is no room.
+func (s *Server) room() bool {
+	if s.conns.Add(1) <= int64(s.opts.MaxConns) || s.evict() {
+		return true
+	}
+	s.conns.Add(-1)
+	s.metrics.refused.Add(1)
+	return false
+}
+
+// evict closes an idle connection, if a look at a few finds one.
+func (s *Server) evict() bool {
+	s.frontsMu.Lock()
+	defer s.frontsMu.Unlock()
+	seen := 0
+	for f := range s.fronts {
+		if f.idle.Load() && f.mux.Load() == nil && f.evicted.CompareAndSwap(false, true) {
+			f.conn.Rouse()
+			return true
+		}
+		if seen++; seen == 64 {
+			break
+		}
+	}
+	return false
 }
 
 // welcome finds out who a connection is from, and whether it is for us. If it is not,

@@ -2,15 +2,14 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/metric"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/route"
 )
@@ -27,6 +26,7 @@ type metrics struct {
 	retriesTimeout atomic.Uint64
 	retriesBroken  atomic.Uint64
 	overflows      atomic.Uint64
+	refused        atomic.Uint64 // connections, as there were too many
 	plans          atomic.Uint64
 	hosts          atomic.Int64
 
@@ -36,13 +36,15 @@ type metrics struct {
 
 // routeMetrics are the figures of one Ingress.
 type routeMetrics struct {
-	status  [6]atomic.Uint64 // by hundreds; 0 is "no answer", for clients that went away
-	buckets [len(bounds) + 1]atomic.Uint64
-	nanos   atomic.Uint64
+	status [6]atomic.Uint64 // by hundreds; 0 is "no answer", for clients that went away
+	took   *metric.Durations
 }
 
-// bounds are those of Prometheus' own default, in seconds.
-var bounds = [...]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+// newRouteMetrics has the buckets of Prometheus' own default.
+func newRouteMetrics() *routeMetrics {
+	const ms = time.Millisecond
+	return &routeMetrics{took: metric.NewDurations(5*ms, 10*ms, 25*ms, 50*ms, 100*ms, 250*ms, 500*ms, 1000*ms, 2500*ms, 5000*ms, 10000*ms)}
+}
 
 func newMetrics() *metrics {
 	return &metrics{routes: map[model.Name]*routeMetrics{}}
@@ -59,13 +61,7 @@ func (m *metrics) done(x *exchange) {
 		class = 0
 	}
 	r.status[class].Add(1)
-	took := time.Since(x.start)
-	r.nanos.Add(uint64(took))
-	i := 0
-	for i < len(bounds) && took.Seconds() > bounds[i] {
-		i++
-	}
-	r.buckets[i].Add(1)
+	r.took.Observe(time.Since(x.start))
 }
 
 func (m *metrics) route(name model.Name) *routeMetrics {
@@ -78,7 +74,7 @@ func (m *metrics) route(name model.Name) *routeMetrics {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r = m.routes[name]; r == nil {
-		r = &routeMetrics{}
+		r = newRouteMetrics()
 		m.routes[name] = r
 	}
 	return r
@@ -127,58 +123,48 @@ func sameSlice(a, b []model.Name) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// write writes the figures in the text format of Prometheus.
-func (m *metrics) write(w io.Writer, active int64) {
+// write writes the figures of s.
+func (s *Server) writeMetrics(to io.Writer) {
+	m, w := s.metrics, metric.Writer{Writer: to}
 	m.mu.RLock()
 	routes := maps.Clone(m.routes)
 	m.mu.RUnlock()
 	names := slices.SortedFunc(maps.Keys(routes), model.Name.Compare)
-	header := func(name, kind, help string) { fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
 
-	header("fairway_http_requests_total", "counter", "Requests by Ingress and class of the status; 499 is a client that went away.")
+	w.Family("fairway_http_requests_total", metric.Counter, "Requests by Ingress and class of the status; 499 is a client that went away.")
 	for _, n := range names {
 		for class := range routes[n].status {
 			if v := routes[n].status[class].Load(); v > 0 {
-				fmt.Fprintf(w, "fairway_http_requests_total{%s,code=%q} %d\n", labels(n), [...]string{"499", "1xx", "2xx", "3xx", "4xx", "5xx"}[class], v)
+				w.Value("fairway_http_requests_total", float64(v), append(labels(n), "code", [...]string{"499", "1xx", "2xx", "3xx", "4xx", "5xx"}[class])...)
 			}
 		}
 	}
-	header("fairway_http_request_duration_seconds", "histogram", "Time from the head of the request to the end of the response.")
+	w.Family("fairway_http_request_duration_seconds", metric.Histogram, "Time from the head of the request to the end of the response.")
 	for _, n := range names {
-		routes[n].writeHistogram(w, labels(n))
+		routes[n].took.Write(w, "fairway_http_request_duration_seconds", labels(n)...)
 	}
-	header("fairway_http_requests_active", "gauge", "Exchanges under way, upgraded connections included.")
-	fmt.Fprintf(w, "fairway_http_requests_active %d\n", active)
-	header("fairway_http_attempts_failed_total", "counter", "Attempts at an endpoint that gave no answer, by cause.")
-	fmt.Fprintf(w, "fairway_http_attempts_failed_total{cause=\"connect\"} %d\n", m.retriesDial.Load())
-	fmt.Fprintf(w, "fairway_http_attempts_failed_total{cause=\"timeout\"} %d\n", m.retriesTimeout.Load())
-	fmt.Fprintf(w, "fairway_http_attempts_failed_total{cause=\"broken\"} %d\n", m.retriesBroken.Load())
-	header("fairway_http_overflows_total", "counter", "Requests that got 503 because all endpoints had as many as the Service allows.")
-	fmt.Fprintf(w, "fairway_http_overflows_total %d\n", m.overflows.Load())
-	header("fairway_http_plans_total", "counter", "Plans that were applied.")
-	fmt.Fprintf(w, "fairway_http_plans_total %d\n", m.plans.Load())
-	header("fairway_http_hosts", "gauge", "Virtual hosts of the plan.")
-	fmt.Fprintf(w, "fairway_http_hosts %d\n", m.hosts.Load())
-	header("fairway_ingress_rejected", "gauge", "Parts of Ingresses that cannot be done as written, by reason.")
+	w.One("fairway_http_requests_active", metric.Gauge, "Exchanges under way, upgraded connections included.", float64(s.active.Load()))
+	w.One("fairway_http_connections", metric.Gauge, "Connections of clients that are open.", float64(s.conns.Load()))
+	w.One("fairway_http_connections_refused_total", metric.Counter, "Connections that were closed at once, as there were as many as there may be.", float64(m.refused.Load()))
+	w.Family("fairway_http_attempts_failed_total", metric.Counter, "Attempts at an endpoint that gave no answer, by cause.")
+	w.Value("fairway_http_attempts_failed_total", float64(m.retriesDial.Load()), "cause", "connect")
+	w.Value("fairway_http_attempts_failed_total", float64(m.retriesTimeout.Load()), "cause", "timeout")
+	w.Value("fairway_http_attempts_failed_total", float64(m.retriesBroken.Load()), "cause", "broken")
+	if s.log != nil {
+		w.One("fairway_http_log_records_lost_total", metric.Counter, "Records of the access log that were dropped, as they could not be written in time.", float64(s.log.lost.Load()))
+	}
+	if s.tracer != nil {
+		w.One("fairway_http_spans_lost_total", metric.Counter, "Spans that were dropped, as the collector did not take them in time.", float64(s.tracer.lost.Load()))
+	}
+	w.One("fairway_http_overflows_total", metric.Counter, "Requests that got 503 because all endpoints had as many as the Service allows.", float64(m.overflows.Load()))
+	w.One("fairway_http_plans_total", metric.Counter, "Plans that were applied.", float64(m.plans.Load()))
+	w.One("fairway_http_hosts", metric.Gauge, "Virtual hosts of the plan.", float64(m.hosts.Load()))
+	w.Family("fairway_ingress_rejected", metric.Gauge, "Parts of Ingresses that cannot be done as written, by reason.")
 	m.rejectedMu.Lock()
 	defer m.rejectedMu.Unlock()
 	for _, reason := range slices.Sorted(maps.Keys(m.rejected)) {
-		fmt.Fprintf(w, "fairway_ingress_rejected{reason=%q} %d\n", reason, m.rejected[reason])
+		w.Value("fairway_ingress_rejected", float64(m.rejected[reason]), "reason", reason)
 	}
 }
 
-func (r *routeMetrics) writeHistogram(w io.Writer, labels string) {
-	var sum uint64
-	for i := range r.buckets {
-		sum += r.buckets[i].Load()
-		le := "+Inf"
-		if i < len(bounds) {
-			le = strings.TrimSuffix(fmt.Sprintf("%g", bounds[i]), ".0")
-		}
-		fmt.Fprintf(w, "fairway_http_request_duration_seconds_bucket{%s,le=%q} %d\n", labels, le, sum)
-	}
-	fmt.Fprintf(w, "fairway_http_request_duration_seconds_sum{%s} %g\n", labels, time.Duration(r.nanos.Load()).Seconds())
-	fmt.Fprintf(w, "fairway_http_request_duration_seconds_count{%s} %d\n", labels, sum)
-}
-
-func labels(n model.Name) string { return fmt.Sprintf("namespace=%q,ingress=%q", n.Namespace, n.Name) }
+func labels(n model.Name) []string { return []string{"namespace", n.Namespace, "ingress", n.Name} }

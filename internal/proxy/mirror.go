@@ -16,7 +16,8 @@ const (
 	maxCopies = 256
 )
 
-// mirror sends a copy of the request, if it can be had, and waits for nobody.
+// mirror sends a copy of the request and waits for no answer. A long body is copied while
+// it passes (see spool).
 func (x *exchange) mirror(m *route.Mirror) {
 	target, err := url.Parse(x.expand(m.Target))
 	if err != nil || target.Host == "" {
@@ -27,15 +28,22 @@ func (x *exchange) mirror(m *route.Mirror) {
 		r.Host = m.Host
 	}
 	if x.call.request.HasBody() && !m.NoBody {
-		body, whole := x.call.keep()
-		if !whole {
-			return
+		if body, whole := x.call.keep(); whole {
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		} else {
+			x.copy = newSpool()
+			x.call.down = &tee{downstream: x.call.down, copy: x.copy}
+			if r.Body, r.ContentLength = x.copy, x.call.request.Length; x.call.request.Chunked {
+				r.ContentLength = -1
+			}
 		}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	}
 	s := x.server
 	if s.copies.Add(1) > maxCopies {
 		s.copies.Add(-1)
+		if x.copy != nil {
+			_ = x.copy.Close()
+		}
 		return
 	}
 	go func() {

@@ -1,9 +1,13 @@
 package proxy
 
 import (
+	"crypto/sha1"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"io"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +43,7 @@ func newUpstreamOptions() *h2.Options {
 
 // open begins a stream, on a new connection if the others are full.
 func (m *mux) open(c *call, end bool, timeout time.Duration) (*h2.Stream, error) {
+	extended := c.upgrade() != ""
 	head := func(e *h2.Encoder) { c.encode(e, m.kind) }
 	bodiless := c.exchange.method == "HEAD"
 	m.mu.Lock()
@@ -59,6 +64,9 @@ func (m *mux) open(c *call, end bool, timeout time.Duration) (*h2.Stream, error)
 	clear(m.conns[len(alive):])
 	m.conns = alive
 	if best != nil {
+		if extended && !best.Extended(timeout) {
+			return nil, errNoUpgrade
+		}
 		if s := best.Open(end, bodiless, head); s != nil {
 			best.used = time.Now()
 			return s, nil
@@ -71,6 +79,9 @@ func (m *mux) open(c *call, end bool, timeout time.Duration) (*h2.Stream, error)
 	conn := &muxConn{h2.New(h1.NewConn(raw), c.server.upstreams, nil), time.Now()}
 	m.conns = append(m.conns, conn)
 	go func() { _ = conn.Serve() }()
+	if extended && !conn.Extended(timeout) {
+		return nil, errNoUpgrade
+	}
 	if s := conn.Open(end, bodiless, head); s != nil {
 		return s, nil
 	}
@@ -107,6 +118,15 @@ func (c *call) encode(e *h2.Encoder, k kind) {
 	if k.tls {
 		scheme = "https"
 	}
+	if protocol := c.upgrade(); protocol != "" {
+		e.Connect(strings.ToLower(protocol), scheme, x.outHost(), path)
+		c.head(func(f *h1.Field) {
+			if !h1.Is(f.Name, "sec-websocket-key") { // which is HTTP/1's (RFC 8441, section 5)
+				e.Copy(f.Name, f.Value)
+			}
+		}, e.Field)
+		return
+	}
 	e.Request(x.method, scheme, x.outHost(), path)
 	c.head(func(f *h1.Field) { e.Copy(f.Name, f.Value) }, e.Field)
 	if r.Length > 0 || r.Length == 0 && !bodilessByHabit(x.method) {
@@ -137,7 +157,7 @@ func (s *channel) offer(c *call) error {
 		trailer = c.down.trailer()
 	}
 	// A body that is empty is still one: gRPC wants its end in a DATA frame.
-	stream, err := s.mux.open(c, !r.HasBody(), s.dial)
+	stream, err := s.mux.open(c, !r.HasBody() && c.upgrade() == "", s.dial)
 	if err != nil {
 		return err
 	}
@@ -167,6 +187,16 @@ func (s *channel) offer(c *call) error {
 		if err == nil {
 			break
 		}
+		if err == h2.ErrInterim {
+			if early, ok := stream.Interim(); ok {
+				c.response = early
+				if c.down.inform() != nil {
+					return errClientGone
+				}
+			}
+			since = time.Now()
+			continue
+		}
 		if !h1.IsTimeout(err) {
 			return err
 		}
@@ -177,6 +207,10 @@ func (s *channel) offer(c *call) error {
 	c.response = stream.Response
 	if c.exchange.method == "HEAD" {
 		c.response.Bodiless = true
+	}
+	if protocol := c.upgrade(); protocol != "" && c.response.Status/100 == 2 {
+		c.switched(protocol)
+		return nil
 	}
 	if rest, ended := stream.Whole(); ended && len(rest) == 0 && len(stream.Trailer()) == 0 {
 		c.empty = true // so that gRPC's trailers that are all of a response stay so
@@ -200,8 +234,25 @@ func (s *channel) end(c *call, _ bool) {
 	}
 }
 
-// pipe implements upstream. No endpoint that speaks HTTP/2 changes the protocol.
-func (s *channel) pipe() (io.ReadWriteCloser, []byte) { return nil, nil }
+// pipe implements upstream.
+func (s *channel) pipe() (io.ReadWriteCloser, []byte) { return &streamPipe{s.stream}, nil }
+
+// errNoUpgrade says that an endpoint speaks HTTP/2 and no other protocol over it.
+var errNoUpgrade = errors.New("the endpoint speaks HTTP/2 and takes no extended CONNECT (RFC 8441)")
+
+// switched makes the success of an extended CONNECT what it is to HTTP/1: a change of
+// protocol, with the proof that the client's key was read (RFC 6455, section 4.2.2).
+func (c *call) switched(protocol string) {
+	r := &c.response
+	r.Status, r.Reason, r.Bodiless = http.StatusSwitchingProtocols, nil, true
+	r.Fields = append(r.Fields, h1.Field{Name: []byte("upgrade"), Value: []byte(protocol), Known: h1.Upgrade})
+	if key := c.request.Get("Sec-WebSocket-Key"); key != "" && c.exchange.protocol == "" {
+		sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+		if f, ok := h1.Make([]byte("sec-websocket-accept"), []byte(base64.StdEncoding.EncodeToString(sum[:]))); ok {
+			r.Fields = append(r.Fields, f)
+		}
+	}
+}
 
 // carry implements upstream.
 func (s *channel) carry(c *call) error {

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
@@ -13,35 +15,86 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairway-net/fairway/internal/proxy/h1"
 )
 
 // third serves HTTP/3 beside an HTTPS listener, on the UDP port of the same number.
 type third struct {
-	server *http3.Server
-	conn   net.PacketConn
+	server    *http3.Server
+	transport *quic.Transport
+	config    *quic.Config
+}
+
+// generation makes the identifiers of connections, which begin with two octets that tell
+// this process from the one before and the next. They are shorter than any that a client
+// chooses (RFC 9000, section 7.2), so that a datagram says whose it is.
+type generation uint16
+
+const idLength = 7
+
+// GenerateConnectionID implements quic.ConnectionIDGenerator.
+func (g generation) GenerateConnectionID() (quic.ConnectionID, error) {
+	var id [idLength]byte
+	if _, err := rand.Read(id[2:]); err != nil {
+		return quic.ConnectionID{}, err
+	}
+	binary.BigEndian.PutUint16(id[:], uint16(g))
+	return quic.ConnectionIDFromBytes(id[:]), nil
+}
+
+// ConnectionIDLen implements quic.ConnectionIDGenerator.
+func (generation) ConnectionIDLen() int { return idLength }
+
+// takeOurs gives the younger process its own connections and new ones, and the older one
+// all others (see listenPacket): RFC 9000, sections 17.2 and 17.3.
+func (g generation) takeOurs() []unix.SockFilter {
+	const octet, pair = unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, unix.BPF_LD | unix.BPF_H | unix.BPF_ABS
+	const equal, set, ret = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, unix.BPF_RET | unix.BPF_K
+	return []unix.SockFilter{
+		{Code: octet, K: 0},
+		{Code: set, K: 0x80, Jt: 2},               // a long header
+		{Code: pair, K: 1},                        // short: the identifier follows
+		{Code: equal, K: uint32(g), Jt: 4, Jf: 5}, // and is ours
+		{Code: octet, K: 5},
+		{Code: equal, K: idLength, Jf: 2}, // not chosen by a server: a new connection
+		{Code: pair, K: 6},
+		{Code: equal, K: uint32(g), Jf: 1},
+		{Code: ret, K: 1},
+		{Code: ret, K: 0},
+	}
 }
 
 // openThird opens the port; requests come to the same rules as those over TCP.
 func (s *Server) openThird(listener string, addr net.Addr) (*third, error) {
-	conn, err := net.ListenPacket("udp", addr.String())
+	var mine [2]byte
+	if _, err := rand.Read(mine[:]); err != nil {
+		return nil, err
+	}
+	ids := generation(binary.BigEndian.Uint16(mine[:]))
+	conn, err := listenPacket(addr.String(), ids.takeOurs())
 	if err != nil {
 		return nil, err
 	}
-	return &third{conn: conn, server: &http3.Server{
-		TLSConfig: http3.ConfigureTLSConfig(s.tlsConfig(listener)),
-		QUICConfig: &quic.Config{MaxIncomingStreams: maxStreams, MaxIdleTimeout: idleTimeout, HandshakeIdleTimeout: handshakeTime,
+	return &third{transport: &quic.Transport{Conn: conn, ConnectionIDGenerator: ids},
+		config: &quic.Config{MaxIncomingStreams: maxStreams, MaxIdleTimeout: idleTimeout, HandshakeIdleTimeout: handshakeTime,
 			InitialStreamReceiveWindow: streamWindow, MaxStreamReceiveWindow: 4 * streamWindow,
 			InitialConnectionReceiveWindow: connWindow, MaxConnectionReceiveWindow: 4 * connWindow},
-		MaxHeaderBytes: maxHeader, IdleTimeout: idleTimeout,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveThird(listener, w, r) }),
-		Logger:  slog.New(slog.DiscardHandler),
-	}}, nil
+		server: &http3.Server{
+			TLSConfig:      http3.ConfigureTLSConfig(s.tlsConfig(listener)),
+			MaxHeaderBytes: maxHeader, IdleTimeout: idleTimeout,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveThird(listener, w, r) }),
+			Logger:  slog.New(slog.DiscardHandler),
+		}}, nil
 }
 
 func (t *third) serve() error {
-	if err := t.server.Serve(t.conn); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	l, err := t.transport.ListenEarly(t.server.TLSConfig, t.config)
+	if err != nil {
+		return err
+	}
+	if err := t.server.ServeListener(l); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, quic.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -51,7 +104,8 @@ func (t *third) serve() error {
 func (t *third) end(ctx context.Context) {
 	_ = t.server.Shutdown(ctx)
 	_ = t.server.Close()
-	_ = t.conn.Close()
+	_ = t.transport.Close()
+	_ = t.transport.Conn.Close()
 }
 
 // altSvc tells clients of HTTP/1 and 2 that there is HTTP/3 (RFC 7838); "" if there is not.
@@ -171,7 +225,19 @@ func (e *errand) invite() error { return nil }
 
 func (e *errand) gone() bool { return e.from.Context().Err() != nil }
 
-func (e *errand) inform() error { return nil }
+func (e *errand) inform() error {
+	r, h := &e.response, e.writer.Header()
+	for i := range r.Fields {
+		if f := &r.Fields[i]; !r.Hop(f) {
+			h.Add(string(f.Name), string(f.Value))
+		}
+	}
+	e.writer.WriteHeader(r.Status)
+	for i := range r.Fields { // the response has fields of its own
+		h.Del(string(r.Fields[i].Name))
+	}
+	return nil
+}
 
 func (e *errand) open() error {
 	x, r, h := &e.exchange, &e.response, e.writer.Header()

@@ -56,3 +56,52 @@ func TestHTTP3(t *testing.T) {
 		t.Errorf("Alt-Svc without TLS: %q", resp.Header.Get("Alt-Svc"))
 	}
 }
+
+// TestHTTP3Handover: of two gateways at one port, the younger one gets new connections,
+// and each its own, until it ends.
+func TestHTTP3Handover(t *testing.T) {
+	t.Parallel()
+	var addr string
+	gateway := func(name string) *world {
+		w := newWorld(t, func(o *Options) {
+			if o.HTTP3 = true; addr != "" {
+				o.Listen = map[string]string{"https": addr}
+			}
+		})
+		addr = w.server.Addr("https").String()
+		w.set(service("a"), slice("a", addrOf(w.backend(name))), ingress("i", "h.example", "/ a"))
+		return w
+	}
+	ask := func(c *http.Client, w *world, want string) {
+		t.Helper()
+		resp, _, err := w.try(c, "GET", "https://h.example/", nil)
+		if err != nil || resp.Header.Get("X-Backend") != want {
+			t.Errorf("%v %v, want an answer of %s", resp, err, want)
+		}
+	}
+	old := gateway("old")
+	var before, after []*http.Client
+	for range 5 { // which the kernel alone would spread
+		before = append(before, old.thirdClient())
+		ask(before[len(before)-1], old, "old")
+	}
+	young := gateway("young")
+	for range 5 {
+		after = append(after, young.thirdClient())
+		ask(after[len(after)-1], young, "young")
+	}
+	for i := range before {
+		ask(before[i], old, "old")
+		ask(after[i], young, "young")
+	}
+	old.end()
+	eventually(t, func() bool { return old.server.ended.Load() }, "the old one ends")
+	for i := range after {
+		ask(after[i], young, "young")
+	}
+	third := gateway("third")
+	for i := range after {
+		ask(after[i], young, "young")
+		ask(third.thirdClient(), third, "third")
+	}
+}

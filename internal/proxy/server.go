@@ -36,6 +36,10 @@ type Options struct {
 	LameDuck time.Duration
 	// Drain bounds the wait for exchanges that are under way after that.
 	Drain time.Duration
+	// MaxConns is how many connections of clients there may be, of all listeners together.
+	// Beyond that idle ones are closed to make room, and new ones if there is none to be
+	// made. 0: half of what the limit of open files allows, as each may need one to an endpoint.
+	MaxConns int
 	// AccessLog is nil for none.
 	AccessLog *AccessLog
 	// Tracing is nil for none.
@@ -59,6 +63,8 @@ type Server struct {
 
 	draining atomic.Bool
 	active   atomic.Int64   // exchanges, upgraded connections included
+	opened   atomic.Bool    // the listeners are
+	conns    atomic.Int64   // connections of clients
 	arriving atomic.Int64   // connections that are accepted, and not among fronts yet
 	accepts  sync.WaitGroup // loops that accept connections
 
@@ -95,6 +101,9 @@ func New(o Options) (*Server, error) {
 	cert, err := selfSigned()
 	if err != nil {
 		return nil, err
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = allowedConns()
 	}
 	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, queues: map[model.Name]*queue{}, listeners: map[string]*net.TCPListener{}, layer4: map[layer4Key]*layer4{},
 		streams: map[string]*h2.Options{}, upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
@@ -162,6 +171,7 @@ func (s *Server) Open() error {
 			}
 		}
 	}
+	s.opened.Store(true)
 	return nil
 }
 

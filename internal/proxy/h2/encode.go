@@ -56,6 +56,12 @@ func (e *Encoder) Request(method, scheme, authority, path string) {
 	}
 }
 
+// Connect begins the head of an extended CONNECT (RFC 8441, section 4).
+func (e *Encoder) Connect(protocol, scheme, authority, path string) {
+	e.Request("CONNECT", scheme, authority, path)
+	e.Field(":protocol", protocol)
+}
+
 // Field adds a field; its name may be written in any case.
 func (e *Encoder) Field(name, value string) { e.b = appendField(e.b, name, value) }
 

@@ -248,15 +248,41 @@ func (c *Conn) trailer(s *Stream) error {
 	case !b.end, b.bad, b.large, b.pseudo.seen != 0, s.declared > 0:
 		return &StreamError{b.id, ProtocolError, false}
 	}
-	// A copy: the goroutine of the stream reads it while we read on.
-	arena := make([]byte, 0, len(b.arena))
+	s.trailer = append(s.trailer, b.copied()...)
+	s.ended = true
+	s.readable.open()
+	return nil
+}
+
+// copied are the fields in memory of their own: the goroutine of the stream reads them
+// while we read on.
+func (b *block) copied() []h1.Field {
+	out, arena := make([]h1.Field, 0, len(b.fields)), make([]byte, 0, len(b.arena))
 	for _, f := range b.fields {
 		start := len(arena)
 		arena = append(append(arena, f.Name...), f.Value...)
-		s.trailer = append(s.trailer, h1.Field{Name: arena[start : start+len(f.Name)], Value: arena[start+len(f.Name):], Known: f.Known})
+		out = append(out, h1.Field{Name: arena[start : start+len(f.Name)], Value: arena[start+len(f.Name):], Known: f.Known})
 	}
-	s.ended = true
-	s.readable.open()
+	return out
+}
+
+// maxInterim is how many responses may come before the response.
+const maxInterim = 10
+
+// interim keeps a response that comes before the response for who waits. 100 is between
+// the peer and us. Under Conn.mu.
+func (b *block) interim(s *Stream, status int) error {
+	if s.interims++; b.end || s.interims > maxInterim {
+		return &StreamError{b.id, ProtocolError, false}
+	}
+	r := h1.Response{}
+	if r.Fields = b.copied(); !r.Compose(status) {
+		return &StreamError{b.id, ProtocolError, false}
+	}
+	if status != 100 {
+		s.interim = append(s.interim, r)
+		s.readable.open()
+	}
 	return nil
 }
 
@@ -302,11 +328,8 @@ func (c *Conn) response() error {
 	if err != nil || status < 100 || status == 101 {
 		return &StreamError{b.id, ProtocolError, false}
 	}
-	if status < 200 { // interim: nobody waits for it
-		if b.end {
-			return &StreamError{b.id, ProtocolError, false}
-		}
-		return nil
+	if status < 200 {
+		return b.interim(s, status)
 	}
 	s.Response.Fields, b.fields = b.fields, s.Response.Fields[:0]
 	s.arena, b.arena = b.arena, s.arena

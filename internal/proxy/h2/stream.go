@@ -37,6 +37,8 @@ type Stream struct {
 	headless bool  // the request was HEAD: the response has no body, whatever it says
 	waiting  bool  // somebody waits for room to write
 	stopped  bool  // Interrupt
+	interim  []h1.Response
+	interims int // how many there were
 	err      error
 	trailer  []h1.Field
 	arena    []byte // what fields point into
@@ -103,7 +105,7 @@ func (s *Stream) reset(c *Conn, id uint32) {
 	s.writable.drain()
 	s.conn, s.id, s.Protocol, s.TooLarge = c, id, "", false
 	s.in, s.arena, s.taken, s.window, s.owed, s.declared = in, arena, 0, c.opts.Window, 0, -1
-	s.headless, s.stopped = false, false
+	s.headless, s.stopped, s.interim, s.interims = false, false, nil, 0
 	s.got, s.ended, s.done, s.deaf, s.waiting, s.err, s.trailer = false, false, false, false, false, nil, s.trailer[:0]
 }
 
@@ -174,13 +176,30 @@ func (s *Stream) Err() error {
 	return s.err
 }
 
-// AwaitHead waits up to d for the head of the response.
+// ErrInterim is what AwaitHead returns for a response that comes before the response.
+var ErrInterim = errors.New("interim response")
+
+// Interim returns the oldest interim response that nobody has taken yet; ok is false if
+// there is none.
+func (s *Stream) Interim() (r h1.Response, ok bool) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if len(s.interim) == 0 {
+		return r, false
+	}
+	r, s.interim = s.interim[0], s.interim[1:]
+	return r, true
+}
+
+// AwaitHead waits up to d for the head of the response, or returns ErrInterim.
 func (s *Stream) AwaitHead(d time.Duration) error {
 	for {
 		s.conn.mu.Lock()
-		got, err := s.got, s.err
+		got, err, interim := s.got, s.err, len(s.interim) > 0
 		s.conn.mu.Unlock()
 		switch {
+		case interim:
+			return ErrInterim
 		case got:
 			return nil
 		case err != nil:

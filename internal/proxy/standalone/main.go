@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/pprof"
 	"syscall"
 	"time"
 
@@ -25,7 +27,16 @@ func main() {
 	backend := flag.String("backend", "127.0.0.1:9000", "address of the endpoint")
 	hosts := flag.Int("hosts", 1, "how many hosts: h0.example, h1.example …; 0: one rule for all")
 	h2c := flag.Bool("h2c", false, "the endpoint speaks HTTP/2")
+	profile := flag.String("profile", "", "write profiles of processor time and allocations to FILE.cpu and FILE.mem")
 	flag.Parse()
+	if *profile != "" {
+		end, err := startProfiles(*profile)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "standalone:", err)
+			os.Exit(1)
+		}
+		defer end()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *http, *https, *backend, *hosts, *h2c); err != nil {
@@ -57,6 +68,27 @@ func run(ctx context.Context, http, https, backend string, hosts int, h2c bool) 
 	snap, _ := watch.Take()
 	server.Apply(route.Make(snap, route.Params{}, time.Now()))
 	return server.Run(ctx)
+}
+
+// startProfiles begins to take profiles, which end writes.
+func startProfiles(file string) (end func(), err error) {
+	runtime.MemProfileRate = 4096
+	cpu, err := os.Create(file + ".cpu")
+	if err != nil {
+		return nil, fmt.Errorf("create profile: %w", err)
+	}
+	mem, err := os.Create(file + ".mem")
+	if err != nil {
+		return nil, fmt.Errorf("create profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(cpu); err != nil {
+		return nil, fmt.Errorf("start profile: %w", err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = pprof.Lookup("allocs").WriteTo(mem, 0)
+		_, _ = cpu.Close(), mem.Close()
+	}, nil
 }
 
 // fill makes one Service and an Ingress per host.
