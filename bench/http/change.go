@@ -77,7 +77,7 @@ func (b *bench) change(ctx context.Context) error {
 		time.Sleep(20 * time.Millisecond)
 	}
 	slices.Sort(took)
-		b.set.Add("fairway", changeCase, "median to the first request", "ms", took[len(took)/2])
+	b.set.Add("fairway", changeCase, "median to the first request", "ms", took[len(took)/2])
 	b.set.Add("fairway", changeCase, "p99 to the first request", "ms", took[len(took)*99/100])
 	return nil
 }

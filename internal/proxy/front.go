@@ -24,8 +24,9 @@ type front struct {
 	listener string
 	conn     *h1.Conn
 	peer     peer
-	idle     atomic.Bool // between two requests
-	evicted  atomic.Bool // while it was idle
+	idle     atomic.Bool  // between two requests
+	reading  atomic.Int64 // since when the head of a request does not come whole: Unix nanoseconds; 0: it does
+	evicted  atomic.Bool  // while it was idle, or reading
 
 	head   h1.Request
 	body   h1.Body // of the request
@@ -133,9 +134,13 @@ func (f *front) next(first bool) bool {
 			return false
 		}
 		if err == nil {
-			err = c.Fill(idleTick, maxHeader)
+			f.reading.Store(begun.UnixNano())
+			err = c.Fill(lookAround(begun), maxHeader)
+			f.reading.Store(0)
 		}
 		switch {
+		case f.evicted.Load() && h1.IsTimeout(err):
+			return false
 		case err == nil:
 		case h1.IsTimeout(err):
 			if time.Since(begun) < headerTimeout {

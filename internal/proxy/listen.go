@@ -55,8 +55,9 @@ func allowedConns() int {
 	return max(64, (int(limit.Cur)-ours)/2)
 }
 
-// room counts one more connection. If there are too many, one that waits for its next
-// request is asked to go, as nginx does; if none is found, there is no room.
+// room counts one more connection. If there are too many, one has to go: one that waits
+// for its next request, as in nginx, or one whose request has not come whole for a while,
+// so that slow clients keep nobody out. If none is found, there is no room.
 func (s *Server) room() bool {
 	if s.conns.Add(1) <= int64(s.opts.MaxConns) || s.evict() {
 		return true
@@ -66,13 +67,17 @@ func (s *Server) room() bool {
 	return false
 }
 
-// evict closes an idle connection, if a look at a few finds one.
+// slowFor is how long the head of a request may take before others are preferred.
+const slowFor = time.Second
+
+// evict closes a connection that nobody needs, if a look at a few finds one.
 func (s *Server) evict() bool {
 	s.frontsMu.Lock()
 	defer s.frontsMu.Unlock()
-	seen := 0
+	seen, slow := 0, time.Now().Add(-slowFor).UnixNano()
 	for f := range s.fronts {
-		if f.idle.Load() && f.mux.Load() == nil && f.evicted.CompareAndSwap(false, true) {
+		since := f.reading.Load()
+		if (f.idle.Load() || since != 0 && since < slow) && f.mux.Load() == nil && f.evicted.CompareAndSwap(false, true) {
 			f.conn.Rouse()
 			return true
 		}

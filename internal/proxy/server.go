@@ -37,8 +37,8 @@ type Options struct {
 	// Drain bounds the wait for exchanges that are under way after that.
 	Drain time.Duration
 	// MaxConns is how many connections of clients there may be, of all listeners together.
-	// Beyond that idle ones are closed to make room, and new ones if there is none to be
-	// made. 0: half of what the limit of open files allows, as each may need one to an endpoint.
+	// Beyond that idle and slow ones are closed to make room, and new ones if there is none
+	// to be made. 0: half of what the limit of open files allows, as each may need one to an endpoint.
 	MaxConns int
 	// AccessLog is nil for none.
 	AccessLog *AccessLog
