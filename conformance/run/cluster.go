@@ -76,6 +76,9 @@ func (c cluster) prepare(ctx context.Context, images string) error {
 	if _, err := c.fairway(ctx, "image", "load", "--name", c.name, images); err != nil {
 		return err
 	}
+	if _, err := c.kubectl(ctx, "annotate", "ingressclasses", "--all", "ingressclass.kubernetes.io/is-default-class-"); err != nil {
+		return err
+	}
 	nodes, err := c.kubectl(ctx, "get", "nodes", "-o", "name")
 	if err != nil {
 		return err
