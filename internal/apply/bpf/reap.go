@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -67,6 +68,18 @@ func (r *reaper) want(addrs map[kernelAddr]bool) {
 	defer r.mu.Unlock()
 	maps.Copy(r.addrs, addrs)
 	r.signal()
+}
+
+// parting is how long a UDP socket is left to a backend that serves no more: for
+// the answers that are under way. New sockets go elsewhere at once.
+const parting = 500 * time.Millisecond
+
+// wantSoon is want after the time of parting.
+func (r *reaper) wantSoon(addrs map[kernelAddr]bool) {
+	if len(addrs) > 0 {
+		addrs = maps.Clone(addrs)
+		time.AfterFunc(parting, func() { r.want(addrs) })
+	}
 }
 
 // signal is called with mu held.

@@ -95,7 +95,7 @@ func (d *Datapath) ApplyServices(ctx context.Context, plans []service.Plan) erro
 		}
 		failed = append(failed, s.round.apply(some)...)
 	}
-	d.reaper.want(s.orphaned)
+	d.reaper.wantSoon(s.orphaned)
 	clear(s.orphaned)
 	if len(failed) > 0 {
 		return &ApplyError{failed}
