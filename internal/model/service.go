@@ -75,7 +75,8 @@ type EndpointSlice struct {
 	Family    Family
 	Ports     []EndpointPort
 	Endpoints []Endpoint
-	Headless  bool // label service.kubernetes.io/headless: proxies skip it, DNS does not
+	Named     []NamedEndpoint // in place of Endpoints where only names are wanted: those that are ready
+	Headless  bool            // label service.kubernetes.io/headless: proxies skip it, DNS does not
 
 	// DomainNames are the addresses of a slice of type FQDN, which has neither
 	// Family nor Endpoints: nobody uses them but to say so.
@@ -84,6 +85,12 @@ type EndpointSlice struct {
 	// Triggered is when the change happened that the slice follows from (its
 	// controller's annotation); zero if it does not say.
 	Triggered time.Time
+}
+
+// NamedEndpoint is what names are made of: there may be very many.
+type NamedEndpoint struct {
+	Addr     netip.Addr
+	Hostname string // "": it has none of its own
 }
 
 // Key is the slice's key in its state table: all slices of a Service share the

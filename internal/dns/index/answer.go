@@ -347,7 +347,7 @@ func (a *answers) writeSRV(x *Index, w *wire.Writer, f found, owner int, random 
 
 // srvRecord writes one record and returns where its target stands.
 func (a *answers) srvRecord(x *Index, w *wire.Writer, h *host, p zone.Port, weight uint16, owner int) (int, bool) {
-	size := 6 + len(a.key) + len(x.suffix)
+	size := 6 + len(*a.key) + len(x.suffix)
 	if h.label != "" {
 		size += 1 + len(h.label)
 	}
@@ -357,7 +357,7 @@ func (a *answers) srvRecord(x *Index, w *wire.Writer, h *host, p zone.Port, weig
 	w.Head(wire.Pointer(owner), wire.TypeSRV, x.params.TTL, size)
 	w.Buf = append(w.Buf, 0, 0, byte(weight>>8), byte(weight), byte(p.Port>>8), byte(p.Port))
 	off := len(w.Buf)
-	w.Buf = x.appendTarget(w.Buf, h.label, a.key)
+	w.Buf = x.appendTarget(w.Buf, h.label, *a.key)
 	w.Added(wire.Answer)
 	return off, true
 }

@@ -128,8 +128,8 @@ func (x *Index) Set(r zone.Records) {
 		if old == nil {
 			x.ref(r.Name.Namespace, 1)
 		} else {
-			k = old.key
-			now.key = k // one string for the life of the Service
+			k = *old.key
+			now.key = old.key // what reverse names refer to
 		}
 		x.services.set(k, now)
 	case old != nil:

@@ -18,20 +18,13 @@ const (
 	len6 = wire.HeadLen + 16
 )
 
-// service is one Service's entry. It outlives its answers, so that reverse
-// names can refer to it.
-type service struct {
-	key     string // its two labels in wire form: "\x03web\x07default"
-	answers *answers
-}
-
 // answers is what one Service answers; it never changes.
 type answers struct {
-	key    string
-	alias  []byte // target of the CNAME in wire form; nil: no ExternalName
-	v4, v6 []byte // packed records of the Service's own name
-	hosts  []host // targets of SRV records, by label; the only one of a ClusterIP Service is "", the Service itself
-	h4, h6 []byte // packed records of the hosts, in their order; usually v4 and v6
+	key    *string // its two labels in wire form, "\x03web\x07default": the same for the life of the Service
+	alias  []byte  // target of the CNAME in wire form; nil: no ExternalName
+	v4, v6 []byte  // packed records of the Service's own name
+	hosts  []host  // targets of SRV records, by label; the only one of a ClusterIP Service is "", the Service itself
+	h4, h6 []byte  // packed records of the hosts, in their order; usually v4 and v6
 	ports  [][]zone.Port
 	names  []portName
 	srv    int // SRV records at the own name
@@ -72,7 +65,7 @@ func (x *Index) pack(k string, r zone.Records) *answers {
 	if len(r.Name.Name) > maxLabel || len(r.Name.Namespace) > maxLabel {
 		return nil // the API server refuses such names, a file may have them
 	}
-	a := &answers{key: k}
+	a := &answers{key: &k}
 	if r.Alias != "" {
 		name, ok := wire.PackName(r.Alias)
 		if !ok {

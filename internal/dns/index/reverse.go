@@ -10,12 +10,43 @@ import (
 
 // target is what a reverse name points at.
 type target struct {
-	service string // the Service's key
-	label   string // "": the Service itself
+	service *string // the Service's key
+	label   string  // "": the Service itself
 }
 
-// pointers are all targets of one address, Services before hosts.
-type pointers []target
+// pointers are all targets of one address, Services before hosts. Nearly always
+// there is one. A list never changes.
+type pointers struct {
+	target
+	more *pointers
+}
+
+func (p *pointers) has(t target) bool {
+	for ; p != nil; p = p.more {
+		if p.target == t {
+			return true
+		}
+	}
+	return false
+}
+
+// with returns the list with t, which it does not have.
+func (p *pointers) with(t target) *pointers {
+	if p == nil || t.label == "" {
+		return &pointers{t, p}
+	}
+	return &pointers{p.target, p.more.with(t)}
+}
+
+func (p *pointers) without(t target) *pointers {
+	switch {
+	case p == nil:
+		return nil
+	case p.target == t:
+		return p.more
+	}
+	return &pointers{p.target, p.more.without(t)}
+}
 
 // pair is one reverse record.
 type pair struct {
@@ -77,19 +108,9 @@ func (a *answers) pairs(out []pair, h *host) []pair {
 const mapped = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xFF\xFF"
 
 func (x *Index) addPointer(p pair) {
-	var list pointers
-	if old := x.reverse.get([]byte(p.addr)); old != nil {
-		list = slices.Clone(*old)
+	if old := x.reverse.get([]byte(p.addr)); !old.has(p.target) {
+		x.reverse.set(p.addr, old.with(p.target))
 	}
-	if slices.Contains(list, p.target) {
-		return
-	}
-	if p.label == "" {
-		list = slices.Insert(list, 0, p.target)
-	} else {
-		list = append(list, p.target)
-	}
-	x.reverse.set(p.addr, &list)
 }
 
 func (x *Index) removePointer(p pair) {
@@ -97,12 +118,11 @@ func (x *Index) removePointer(p pair) {
 	if old == nil {
 		return
 	}
-	list := slices.DeleteFunc(slices.Clone(*old), func(t target) bool { return t == p.target })
-	if len(list) == 0 {
+	if list := old.without(p.target); list != nil {
+		x.reverse.set(p.addr, list)
+	} else {
 		x.reverse.del(p.addr)
-		return
 	}
-	x.reverse.set(p.addr, &list)
 }
 
 // reverseAddr reads the address out of a name under in-addr.arpa or ip6.arpa,
@@ -182,11 +202,11 @@ func (x *Index) answerReverse(w *wire.Writer, n name, addr [16]byte) Result {
 	case wire.TypeANY:
 		x.hinfo(w, wire.QuestionName)
 	case wire.TypePTR:
-		for _, t := range *list {
-			if (*list)[0].label == "" && t.label != "" {
+		for t := list; t != nil; t = t.more {
+			if list.label == "" && t.label != "" {
 				break
 			}
-			size := len(t.service) + len(x.suffix)
+			size := len(*t.service) + len(x.suffix)
 			if t.label != "" {
 				size += 1 + len(t.label)
 			}
@@ -194,7 +214,7 @@ func (x *Index) answerReverse(w *wire.Writer, n name, addr [16]byte) Result {
 				break
 			}
 			w.Head(wire.Pointer(wire.QuestionName), wire.TypePTR, x.params.TTL, size)
-			w.Buf = x.appendTarget(w.Buf, t.label, t.service)
+			w.Buf = x.appendTarget(w.Buf, t.label, *t.service)
 			w.Added(wire.Answer)
 		}
 	default:

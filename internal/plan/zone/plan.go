@@ -15,7 +15,7 @@ func Kinds() []model.Kind {
 	return []model.Kind{model.KindService, model.KindEndpointSlice, model.KindNamespace}
 }
 
-// Trim empties what names are not made of: at 50,000 endpoints that is half of
+// Trim empties what names are not made of: at 50,000 endpoints that is most of
 // what they take.
 func Trim(v any) {
 	switch v := v.(type) {
@@ -27,15 +27,28 @@ func Trim(v any) {
 		}
 	case *model.EndpointSlice:
 		v.Triggered = time.Time{}
-		for i := range v.Endpoints {
-			e := &v.Endpoints[i]
-			*e = model.Endpoint{Addr: e.Addr, Ready: e.Ready, Hostname: e.Hostname}
-		}
+		v.Named, v.Endpoints = named(v), nil
 	case *model.Pod:
 		*v = model.Pod{Name: v.Name, Node: v.Node, IPs: v.IPs, HostNetwork: v.HostNetwork, Done: v.Done, Deleting: v.Deleting, Search: v.Search}
 	case *model.Namespace:
 		*v = model.Namespace{Name: v.Name}
 	}
+}
+
+// named are the ready endpoints of a slice. Ready is the right condition: the
+// endpoints controller already makes it true where the Service publishes
+// addresses that are not ready.
+func named(slice *model.EndpointSlice) []model.NamedEndpoint {
+	if slice.Named != nil {
+		return slice.Named
+	}
+	out := make([]model.NamedEndpoint, 0, len(slice.Endpoints))
+	for i := range slice.Endpoints {
+		if e := &slice.Endpoints[i]; e.Ready {
+			out = append(out, model.NamedEndpoint{Addr: e.Addr, Hostname: e.Hostname})
+		}
+	}
+	return slices.Clip(out)
 }
 
 // Keys returns the Services and the namespaces that changes may affect. The
@@ -93,19 +106,13 @@ func Plan(snap *state.Snapshot, name model.Name) Records {
 	return r
 }
 
-// hosts joins the ready endpoints of all slices of a headless Service. Ready is
-// the right condition: the endpoints controller already makes it true where the
-// Service publishes addresses that are not ready.
+// hosts joins the ready endpoints of all slices of a headless Service.
 func hosts(snap *state.Snapshot, name model.Name) []Host {
 	var out []Host
 	at := map[string]int{} // label -> index in out
 	for _, slice := range snap.SlicesOf(name) {
 		ports := slicePorts(slice)
-		for i := range slice.Endpoints {
-			e := &slice.Endpoints[i]
-			if !e.Ready {
-				continue
-			}
+		for _, e := range named(slice) {
 			label := strings.ToLower(e.Hostname)
 			if label == "" || len(label) > 63 {
 				label = Dashed(e.Addr)
