@@ -30,6 +30,7 @@ Client:
   echo get [flags] URL        ask, print the answer; -n COUNT: ask often, print who answered
   echo dial [-u] HOST:PORT    connect (-u: send a datagram and print the answer)
   echo lookup NAME [TYPE]     ask the name server of /etc/resolv.conf
+  echo ask NAME               ask it for the A record of NAME, often, each question once
   echo sleep                  do nothing, to be there for kubectl exec
 
 URL and HOST may hold variables of the pod's environment, such as '$MY_APP_SERVICE_HOST'.
@@ -63,6 +64,8 @@ func run(ctx context.Context, env *cli.Env, args []string) int {
 		err = dial(ctx, env, args)
 	case "lookup":
 		err = lookup(ctx, env, args)
+	case "ask":
+		err = ask(ctx, env, args)
 	case "sleep":
 		<-ctx.Done()
 	case "help", "-h", "--help":
@@ -177,4 +180,21 @@ func lookup(ctx context.Context, env *cli.Env, args []string) error {
 		l.Type = pos[1]
 	}
 	return l.Run(ctx, env.Stdout)
+}
+
+func ask(ctx context.Context, env *cli.Env, args []string) error {
+	var a echo.Ask
+	env.Usage, env.Short = "echo ask [flags] NAME", "Ask the pod's name server again and again, each question once"
+	fs := cli.Flags("ask")
+	fs.StringVar(&a.Conf, "conf", "/etc/resolv.conf", "resolver configuration `FILE`")
+	fs.IntVar(&a.Rate, "rate", 100, "questions per `SECOND`")
+	fs.DurationVar(&a.For, "for", 10*time.Second, "how long to ask")
+	fs.DurationVar(&a.Timeout, "timeout", 5*time.Second, "how long to wait for each answer")
+	fs.BoolVar(&a.OneFlow, "one-flow", false, "ask from one socket instead of one per question")
+	pos, err := cli.Parse(env, fs, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	a.Name = pos[0]
+	return a.Run(ctx, env.Stdout)
 }
