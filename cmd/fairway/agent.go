@@ -23,6 +23,7 @@ func runAgent(ctx context.Context, env *cli.Env, args []string) error {
 	proxyMode := fs.String("proxy-mode", "127.0.0.1:10249", "answer /proxyMode as kube-proxy does on `ADDR`")
 	bpffs := fs.String("bpf", "/sys/fs/bpf/fairway", "pin maps and links below `DIR`")
 	records := fs.String("records", "/run/fairway/pods", "remember attached pods in `DIR`")
+	keeper := fs.String("dns-keeper", "/run/fairway/dns/keeper.sock", "keep the sockets of this node's DNS server, which comes to `SOCKET`")
 	binDir := fs.String("cni-bin", "/opt/cni/bin", "install the CNI plugin in `DIR`")
 	confDir := fs.String("cni-conf", "/etc/cni/net.d", "install the CNI configuration in `DIR`")
 	if _, err := cli.Parse(env, fs, args, 0, 0); err != nil {
@@ -44,7 +45,7 @@ func runAgent(ctx context.Context, env *cli.Env, args []string) error {
 		return err
 	}
 	return agent.RunNode(ctx, agent.NodeOptions{
-		Config: cfg, Rest: rest, Node: *node, Socket: cni.Socket, Records: *records, BPF: *bpffs, Health: *health, NodeHealth: *nodeHealth, ProxyMode: *proxyMode,
+		Config: cfg, Rest: rest, Node: *node, Socket: cni.Socket, Records: *records, Keeper: *keeper, BPF: *bpffs, Health: *health, NodeHealth: *nodeHealth, ProxyMode: *proxyMode,
 		Plugin: agent.Plugin{Program: program, BinDir: *binDir, ConfigDir: *confDir}, Log: cli.Logger(env),
 	})
 }

@@ -45,6 +45,7 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 		manifests = append(manifests, s)
 		return nil
 	})
+	keeper := fs.String("keeper", "/run/fairway/dns/keeper.sock", "in a pod: let the agent that listens on `SOCKET` have other nodes answer while this process does not")
 	lameDuck := fs.Duration("lame-duck", 5*time.Second, "answer on for this `TIME` after being told to end")
 	more, err := cli.Parse(env, fs, args, 0, -1)
 	if err != nil {
@@ -76,6 +77,9 @@ func runDNS(ctx context.Context, env *cli.Env, args []string) error {
 	// takes theirs away every 20 µs, to give it back at the next packet.
 	o.Sockets = runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(o.Sockets + 1)
+	if pod := env.Getenv("POD_NAME"); pod != "" {
+		o.Keeper, o.Pod = *keeper, env.Getenv("POD_NAMESPACE")+"/"+pod
+	}
 	if len(o.Manifests) > 0 {
 		return agent.RunDNS(ctx, o)
 	}

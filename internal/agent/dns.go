@@ -42,6 +42,8 @@ type DNSOptions struct {
 	Settings  string           // file of the operator's settings, which count before Upstreams, beside Stubs and before TTL; "": none
 	KubeDNS   string           // folder of the ConfigMap kube-dns, which counts where Settings says nothing; "": none
 	Health    string           // address of /livez, /readyz and /metrics; "": none
+	Keeper    string           // socket of the node's agent, which holds this server's sockets too; "": none
+	Pod       string           // namespace/name of this server's pod, which Keeper knows it by
 	LameDuck  time.Duration    // how long to answer on after being told to end, while clients learn to go elsewhere
 	Log       *slog.Logger
 }
@@ -81,7 +83,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		return err
 	}
 	fwd.rejected.Store(wrong)
-	server, err := dns.New(dns.Options{Zone: x, Upstream: fwd, Listen: o.Listen, Sockets: o.Sockets, Log: o.Log})
+	server, err := dns.New(dns.Options{Zone: x, Upstream: fwd, Listen: o.Listen, Sockets: o.Sockets, Keeper: o.Keeper, Name: o.Pod, Log: o.Log})
 	if err != nil {
 		return err
 	}
@@ -145,7 +147,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		go fwd.follow(life, files, o.Config.ClusterDomain, text, o.TTL, apply)
 	}
 	hold(life, x)
-	o.Log.Info("serving", "listen", server.Addrs(), "zone", o.Config.ClusterDomain)
+	o.Log.Info("serving", "listen", o.Listen, "zone", o.Config.ClusterDomain)
 	return server.Serve(life, dnsGrace)
 }
 

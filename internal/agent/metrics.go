@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairway-net/fairway/internal/apply/bpf"
 	"github.com/fairway-net/fairway/internal/cni/server"
+	"github.com/fairway-net/fairway/internal/dns"
 	"github.com/fairway-net/fairway/internal/metric"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
@@ -19,6 +20,7 @@ type nodeMetrics struct {
 	problems *problems
 	services *serviceMetrics
 	pods     atomic.Pointer[server.Server] // nil: not there yet
+	keeper   atomic.Pointer[dns.Keeper]    // nil: none
 	datapath *bpf.Datapath                 // set before the gate "node" opens
 	flows    atomic.Int64                  // after the last sweep
 	offLink  atomic.Int64                  // nodes whose pods are unreachable
@@ -56,6 +58,9 @@ func (m *nodeMetrics) serve(rw http.ResponseWriter, _ *http.Request) {
 	}
 	if pods := m.pods.Load(); pods != nil {
 		writePods(w, pods)
+	}
+	if k := m.keeper.Load(); k != nil {
+		writeKeeper(w, k)
 	}
 	m.services.write(w)
 	if m.gates.passed("node") {

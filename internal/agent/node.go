@@ -32,6 +32,7 @@ type NodeOptions struct {
 	Node    string // name of the Node object that this process runs on
 	Socket  string // where the CNI plugin calls
 	Records string // directory of the records of attached pods, on a tmpfs
+	Keeper  string // where this node's DNS server has its sockets kept; "": nowhere
 	BPF     string // directory of the pinned maps and links, on a bpffs
 	Plugin  Plugin // what the container runtime is given
 	Health  string // address of /livez, /readyz and /metrics; "": none
@@ -171,6 +172,9 @@ func (n *nodeAgent) work(self *model.Node, datapath *bpf.Datapath, uplink netdev
 		return err
 	}
 	n.jobs.start("cni", func(ctx context.Context) error { return pods.Serve(ctx, listener) })
+	if err := n.keepDNS(); err != nil {
+		return err
+	}
 	n.jobs.start("health ports", func(ctx context.Context) error { <-ctx.Done(); health.close(); return nil })
 	n.jobs.every("sweep", 10*time.Second, o.Log, func(ctx context.Context) error {
 		return errors.Join(n.metrics.sweep(ctx, datapath), pods.Reconcile())

@@ -43,6 +43,8 @@ type Options struct {
 	Waiting  int              // clients that wait for upstream at once; 4096
 	Conns    int              // TCP connections at once; 1024
 	Idle     time.Duration    // of a TCP connection; 10 s
+	Keeper   string           // socket of the Keeper that holds this server's sockets too; "": none
+	Name     string           // what the Keeper knows this server by, and the next one in its place
 	Log      *slog.Logger
 }
 
@@ -60,6 +62,9 @@ type Server struct {
 	readers sync.WaitGroup // of UDP
 	jobs    sync.WaitGroup // clients that wait
 	ending  atomic.Bool
+
+	kept     *kept // nil: by nobody
+	inherits bool  // the sockets of a predecessor
 
 	mu   sync.Mutex
 	open map[net.Conn]struct{}
@@ -80,11 +85,9 @@ func New(o Options) (*Server, error) {
 		o.Idle = 10 * time.Second
 	}
 	s := &Server{o: o, log: newQueryLog(), start: time.Now(), waiting: make(chan struct{}, o.Waiting), conns: make(chan struct{}, o.Conns), open: map[net.Conn]struct{}{}}
-	for _, addr := range o.Listen {
-		if err := s.listen(addr); err != nil {
-			s.closeSockets()
-			return nil, err
-		}
+	if err := s.openOrInherit(); err != nil {
+		s.closeSockets()
+		return nil, err
 	}
 	return s, nil
 }
@@ -142,6 +145,14 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Serve answers until ctx ends, then lets the clients that wait for upstream
 // have their answers, for at most grace.
 func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
+	if err := s.takeOver(); err != nil {
+		return err
+	}
+	if s.kept != nil {
+		end, kept := make(chan struct{}), make(chan struct{})
+		go func() { s.beKept(end); close(kept) }()
+		defer func() { close(end); <-kept }()
+	}
 	logging, endLog := context.WithCancel(context.Background())
 	defer endLog()
 	go s.log.write(logging, s.o.Log)
@@ -159,9 +170,6 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	}
 	// Stop reading first; replies still go out through the open sockets.
 	s.ending.Store(true)
-	for _, sock := range s.udp {
-		sock.stop()
-	}
 	for _, l := range s.tcp {
 		l.Close()
 	}
@@ -181,7 +189,12 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 func (s *Server) now() time.Duration { return time.Since(s.start) }
 
 // Close ends a Server that does not serve.
-func (s *Server) Close() { s.closeSockets() }
+func (s *Server) Close() {
+	s.closeSockets()
+	if s.kept != nil {
+		s.kept.close()
+	}
+}
 
 func (s *Server) closeSockets() {
 	for _, sock := range s.udp {

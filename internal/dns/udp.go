@@ -20,6 +20,10 @@ const (
 	oobLen   = 64
 )
 
+// maxWait is how long a reader waits before it looks whether to go on. Waking it
+// by shutdown(2) would end the socket for those as well that it is left to.
+const maxWait = 100 * time.Millisecond
+
 // mmsghdr is the kernel's struct mmsghdr.
 type mmsghdr struct {
 	unix.Msghdr
@@ -56,11 +60,18 @@ func newSocket(addr netip.AddrPort) (*socket, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	s := &socket{fd: fd, addr: addr}
+	s := socketOf(fd)
+	s.addr = addr
 	if err := s.setUp(); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
+	return s, nil
+}
+
+// socketOf makes a socket of a file descriptor that has been one before.
+func socketOf(fd int) *socket {
+	s := &socket{fd: fd}
 	for i := range batch {
 		s.inB[i], s.outB[i] = make([]byte, maxQuery), make([]byte, 0, maxReply)
 		s.inV[i] = unix.Iovec{Base: &s.inB[i][0]}
@@ -69,7 +80,7 @@ func newSocket(addr netip.AddrPort) (*socket, error) {
 		s.in[i].SetIovlen(1)
 		s.in[i].Name = (*byte)(unsafe.Pointer(&s.names[i]))
 	}
-	return s, nil
+	return s
 }
 
 func (s *socket) setUp() error {
@@ -81,6 +92,10 @@ func (s *socket) setUp() error {
 	}
 	if err := set(unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20); err != nil { // the kernel caps it at rmem_max
 		return err
+	}
+	wait := unix.NsecToTimeval(maxWait.Nanoseconds())
+	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
+		return os.NewSyscallError("setsockopt", err)
 	}
 	a := s.addr.Addr()
 	if a.Is4() {
@@ -124,16 +139,19 @@ func mmsg(trap uintptr, fd int, m []mmsghdr, flags uintptr) (int, error) {
 	}
 }
 
-// read waits for packets, takes all that are there, and returns how many.
-func (s *socket) read() (int, error) {
+// read waits for packets, but not longer than maxWait, takes all that are there,
+// and returns how many.
+func (s *socket) read() (int, error) { return s.receive(unix.MSG_WAITFORONE) }
+
+func (s *socket) receive(flags uintptr) (int, error) {
 	for i := range batch {
 		s.in[i].Namelen = unix.SizeofSockaddrInet6
 		s.in[i].Control = &s.oob[i][0]
 		s.in[i].SetControllen(oobLen)
 	}
-	n, err := mmsg(unix.SYS_RECVMMSG, s.fd, s.in[:], unix.MSG_WAITFORONE)
-	for n > 0 && s.in[n-1].Namelen == 0 {
-		n-- // from nobody: that is how the kernel fills the batch after stop
+	n, err := mmsg(unix.SYS_RECVMMSG, s.fd, s.in[:], flags)
+	if err == unix.EAGAIN {
+		return 0, nil
 	}
 	return n, err
 }
@@ -221,10 +239,6 @@ func (s *socket) client(i int) netip.Addr {
 	}
 	return netip.AddrFrom16(sa.Addr).Unmap()
 }
-
-// stop makes read take what is still there and then return nothing. On a socket
-// without a peer the call says ENOTCONN and has that effect all the same.
-func (s *socket) stop() { _ = unix.Shutdown(s.fd, unix.SHUT_RD) }
 
 // close closes the socket; its reader must have ended.
 func (s *socket) close() {

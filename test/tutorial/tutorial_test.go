@@ -22,6 +22,7 @@ func TestTutorial(t *testing.T) {
 	t.Run("spread", c.testSpread)
 	t.Run("deleted pod", c.testDeletedPod)
 	t.Run("pairs by address", c.testPairs)
+	t.Run("dns failover", c.testDNSFailover)
 	t.Run("restart", c.testRestart) // before crash: kubelet starts these pods again without waiting
 	t.Run("crash", c.testCrash)
 }
@@ -32,6 +33,14 @@ func TestAnnotations(t *testing.T) {
 		t.Skip("TestTutorial has it, but for the cluster of FAIRWAY_TEST_CLUSTER")
 	}
 	startCluster(t, "annotations").testAnnotations(t)
+}
+
+// TestDNSFailover runs only testDNSFailover, on a cluster that is up already.
+func TestDNSFailover(t *testing.T) {
+	if os.Getenv("FAIRWAY_TEST_CLUSTER") == "" {
+		t.Skip("TestTutorial has it, but for the cluster of FAIRWAY_TEST_CLUSTER")
+	}
+	startCluster(t, "dns").testDNSFailover(t)
 }
 
 // TestReadme runs the commands of the README, beginning with `make up`, under
