@@ -89,7 +89,7 @@ bench-http: ## Measure the cost of an HTTP request beside its peers (fetches the
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./http
 	cd bench && ../$(BIN)/bench/http
 
-bench-services: ## Measure Services beside kube-proxy and a direct connection (15 minutes; ARGS=-quick: 3)
+bench-services: ## Measure Services beside kube-proxy and a direct connection (20 minutes; ARGS=-quick: 4)
 	cd kube && $(GO) build -o ../$(BIN)/bench/ ./cmd/kube-proxy
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./services
 	cd bench && $(SUDO) ../$(BIN)/bench/services $(or $(ARGS),-o ../docs/performance.md)

@@ -6,13 +6,16 @@ package peer
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -67,6 +70,9 @@ func CPUTime(leader int) (time.Duration, error) {
 	var sum time.Duration
 	for _, pid := range family(leader) {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if ended(err) {
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -88,6 +94,9 @@ func Memory(leader int) (float64, error) {
 	sum := 0.0
 	for _, pid := range family(leader) {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		if ended(err) {
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -98,6 +107,12 @@ func Memory(leader int) (float64, error) {
 		sum += float64(pages*os.Getpagesize()) / 1024
 	}
 	return sum, nil
+}
+
+// ended reports whether err, of reading a file in /proc, means that the process
+// has ended since it was listed. A subject may run others that take a moment.
+func ended(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }
 
 // family is the process group that leader leads.

@@ -80,6 +80,61 @@ func (s *Set) WriteTable(w io.Writer) {
 	}
 }
 
+// WriteCases prints a table for each case, with a row for each figure and a column
+// for each subject. The least and the most of several runs are in brackets.
+func (s *Set) WriteCases(w io.Writer) {
+	cases, _ := columns(s.Records(), func(r Record) string { return r.Case })
+	for _, of := range cases {
+		var own []Record
+		for _, r := range s.Records() {
+			if r.Case == of {
+				own = append(own, r)
+			}
+		}
+		subjects, column := columns(own, func(r Record) string { return r.Subject })
+		figures, line := columns(own, func(r Record) string { return r.Figure })
+		cells := make([][]string, len(figures))
+		for i := range cells {
+			cells[i] = make([]string, len(subjects))
+		}
+		for _, r := range own {
+			cells[line[r.Figure]][column[r.Subject]] = r.cell()
+			if i := line[r.Figure]; r.Unit != "ratio" && figures[i] == r.Figure { // a ratio of two subjects has none
+				figures[i] += ", " + r.Unit
+			}
+		}
+		fmt.Fprintf(w, "%s:\n\n| | %s |\n|---|%s\n", of, strings.Join(subjects, " | "), strings.Repeat("---:|", len(subjects)))
+		for i, f := range figures {
+			fmt.Fprintf(w, "| %s | %s |\n", f, strings.Join(cells[i], " | "))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// columns returns the values that f has of records, in the order of first
+// mention, and where each is.
+func columns(records []Record, f func(Record) string) (order []string, at map[string]int) {
+	at = map[string]int{}
+	for _, r := range records {
+		if _, known := at[f(r)]; !known {
+			at[f(r)] = len(order)
+			order = append(order, f(r))
+		}
+	}
+	return order, at
+}
+
+func (r Record) cell() string {
+	more := ""
+	if r.Over {
+		more = "> "
+	}
+	if r.Runs == 1 {
+		return more + Number(r.Median)
+	}
+	return fmt.Sprintf("%s%s (%s–%s)", more, Number(r.Median), Number(r.Min), Number(r.Max))
+}
+
 // Number prints three digits or more, and no false precision.
 func Number(v float64) string {
 	switch {

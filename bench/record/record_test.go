@@ -42,6 +42,35 @@ func TestSet(t *testing.T) {
 	}
 }
 
+func TestCases(t *testing.T) {
+	var s Set
+	s.Add("fairway", "10 Services", "start", "s", 1)
+	s.Add("fairway", "10 Services", "start", "s", 3)
+	s.Add("fairway", "10 Services", "speed", "ratio", 0.98)
+	s.Add("fairway / peer", "10 Services", "start", "ratio", 0.01)
+	s.AddOver("peer", "10 Services", "start", "s", 150)
+	s.Add("fairway", "1000 Services", "start", "s", 4)
+	var got bytes.Buffer
+	s.WriteCases(&got)
+	want := `10 Services:
+
+| | fairway | fairway / peer | peer |
+|---|---:|---:|---:|
+| start, s | 2 (1–3) | 0.01 | > 150 |
+| speed | 0.98 |  |  |
+
+1000 Services:
+
+| | fairway |
+|---|---:|
+| start, s | 4 |
+
+`
+	if got.String() != want {
+		t.Errorf("got\n%s", &got)
+	}
+}
+
 func TestOver(t *testing.T) {
 	var s Set
 	s.AddOver("peer", "start", "time", "s", 180)

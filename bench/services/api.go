@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -39,32 +40,39 @@ type api struct {
 	mu      sync.Mutex
 	version int
 	first   *discoveryv1.EndpointSlice
-	changed chan struct{} // closed with each change
+	watches map[http.ResponseWriter]bool // of EndpointSlices, which are told of changes
 }
 
 func newAPI(n int) *api {
-	a := &api{initial: map[string][]byte{}, changed: make(chan struct{}), version: 1, first: sliceObject(0, 1, 0)}
-	services := make([]corev1.Service, n)
-	for i := range services {
-		services[i] = *serviceObject(i)
-		a.note("services", &services[i])
+	a := &api{initial: map[string][]byte{}, watches: map[http.ResponseWriter]bool{}, version: 1, first: sliceObject(0, 1, 0)}
+	for i := range n {
+		a.note("services", serviceObject(i))
+		if i > 0 {
+			a.note("endpointslices", sliceObject(i, 1, 0))
+		}
 	}
-	rest := make([]discoveryv1.EndpointSlice, n-1)
-	for i := range rest {
-		rest[i] = *sliceObject(i+1, 1, 0)
-		a.note("endpointslices", &rest[i])
-	}
-	node := nodeObject()
-	a.note("nodes", node)
-	a.lists = map[string]func() runtime.Object{
-		"services": func() runtime.Object { return &corev1.ServiceList{ListMeta: a.listMeta(), Items: services} },
+	a.note("nodes", nodeObject())
+	a.lists = map[string]func() runtime.Object{ // made when somebody asks: to keep them would be work for the collector
+		"services": func() runtime.Object {
+			l := &corev1.ServiceList{ListMeta: a.listMeta()}
+			for i := range n {
+				l.Items = append(l.Items, *serviceObject(i))
+			}
+			return l
+		},
 		"endpointslices": func() runtime.Object {
 			a.mu.Lock()
-			first := *a.first
+			l := &discoveryv1.EndpointSliceList{Items: []discoveryv1.EndpointSlice{*a.first}}
 			a.mu.Unlock()
-			return &discoveryv1.EndpointSliceList{ListMeta: a.listMeta(), Items: append([]discoveryv1.EndpointSlice{first}, rest...)}
+			l.ListMeta = a.listMeta()
+			for i := 1; i < n; i++ {
+				l.Items = append(l.Items, *sliceObject(i, 1, 0))
+			}
+			return l
 		},
-		"nodes":        func() runtime.Object { return &corev1.NodeList{ListMeta: a.listMeta(), Items: []corev1.Node{*node}} },
+		"nodes": func() runtime.Object {
+			return &corev1.NodeList{ListMeta: a.listMeta(), Items: []corev1.Node{*nodeObject()}}
+		},
 		"pods":         func() runtime.Object { return &corev1.PodList{ListMeta: a.listMeta()} },
 		"servicecidrs": func() runtime.Object { return &networkingv1.ServiceCIDRList{ListMeta: a.listMeta()} },
 	}
@@ -81,14 +89,26 @@ func (a *api) listMeta() metav1.ListMeta {
 	return metav1.ListMeta{ResourceVersion: strconv.Itoa(a.version)}
 }
 
-// change gives the first Service another endpoint, and only that one.
-func (a *api) change(endpoint int) {
+// change gives the first Service another endpoint, and only that one. It returns
+// when the API server began to tell of it: the event is encoded before, and goes
+// out from the caller's own thread.
+func (a *api) change(endpoint int) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.version++
 	a.first = sliceObject(0, a.version, endpoint)
-	close(a.changed)
-	a.changed = make(chan struct{})
+	event := frame("MODIFIED", a.first)
+	start := time.Now()
+	for w := range a.watches {
+		send(w, event)
+	}
+	return start
+}
+
+// send writes to a watch. One that fails has ended, and its handler sees it.
+func send(w http.ResponseWriter, b []byte) {
+	w.Write(b)
+	w.(http.Flusher).Flush()
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -111,39 +131,36 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// watch sends what there is, if it is asked to, and the one thing that changes.
+// watch sends what there is, if it is asked to; change sends the rest.
 func (a *api) watch(w http.ResponseWriter, r *http.Request, resource string) {
 	w.Header().Set("Content-Type", media+";stream=watch")
-	flush := w.(http.Flusher).Flush
 	q := r.URL.Query()
 	seen, _ := strconv.Atoi(q.Get("resourceVersion"))
+	slices := resource == "endpointslices"
 	if q.Get("sendInitialEvents") == "true" {
 		a.mu.Lock()
 		seen = a.version
 		first := frame("ADDED", a.first)
 		a.mu.Unlock()
-		if resource == "endpointslices" {
+		if slices {
 			w.Write(first)
 		}
 		w.Write(a.initial[resource])
 		w.Write(frame("BOOKMARK", endOf(resource, seen)))
 	}
-	flush()
-	for {
-		a.mu.Lock()
-		version, first, changed := a.version, a.first, a.changed
-		a.mu.Unlock()
-		if version > seen && resource == "endpointslices" {
-			w.Write(frame("MODIFIED", first))
-			flush()
-			seen = version
-		}
-		select {
-		case <-changed:
-		case <-r.Context().Done():
-			return
-		}
+	a.mu.Lock()
+	if slices && a.version > seen {
+		w.Write(frame("MODIFIED", a.first))
 	}
+	if slices {
+		a.watches[w] = true
+	}
+	send(w, nil)
+	a.mu.Unlock()
+	<-r.Context().Done()
+	a.mu.Lock()
+	delete(a.watches, w)
+	a.mu.Unlock()
 }
 
 // endOf is the object that ends the initial events of a watch.

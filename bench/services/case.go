@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,7 +37,9 @@ func (o *options) wants(figure string) bool {
 }
 
 // oneCase measures one subject in the namespace that it is in, which is its
-// own, and writes each sample to standard output as soon as it has it.
+// own, and writes each sample to standard output as soon as it has it. Then it
+// waits, with the subject stopped, and measures one turn of what takes turns with
+// other subjects for each line that it reads.
 func oneCase(ctx context.Context, o options) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -60,9 +63,11 @@ func oneCase(ctx context.Context, o options) error {
 // bench is a case under way.
 type bench struct {
 	options
-	world *world
-	api   *api
-	out   *json.Encoder
+	world       *world
+	api         *api
+	out         *json.Encoder
+	subject     *os.Process
+	here, other int // processes of the endpoints
 }
 
 func (b *bench) add(figure, unit string, v float64) error {
@@ -71,26 +76,36 @@ func (b *bench) add(figure, unit string, v float64) error {
 
 func (b *bench) run(ctx context.Context, cancel context.CancelCauseFunc) error {
 	start := time.Now()
-	cmd, err := startSubject(ctx, b.subject, b.dir, b.root)
+	cmd, err := startSubject(ctx, b.options.subject, b.dir, b.root)
 	if err != nil {
 		return err
 	}
+	b.subject = cmd.Process
 	done := make(chan struct{})
 	go func() {
-		cancel(fmt.Errorf("%s has ended: %w", b.subject, cmd.Wait()))
+		cancel(fmt.Errorf("%s has ended: %w", b.options.subject, cmd.Wait()))
 		close(done)
 	}()
 	defer func() {
-		cmd.Process.Signal(syscall.SIGTERM)
+		b.subject.Signal(syscall.SIGCONT)
+		b.subject.Signal(syscall.SIGTERM)
 		<-done
 	}()
+	if err := b.measure(ctx, start); err != nil {
+		return err
+	}
+	return b.turns(ctx)
+}
+
+// measure measures what the subject does alone.
+func (b *bench) measure(ctx context.Context, start time.Time) error {
 	if err := allProgrammed(ctx, b.n); err != nil {
 		return err
 	}
 	if err := b.add("start: process to all programmed", "s", time.Since(start).Seconds()); err != nil {
 		return err
 	}
-	cpu, err := peer.CPUTime(cmd.Process.Pid)
+	cpu, err := peer.CPUTime(b.subject.Pid)
 	if err != nil {
 		return err
 	}
@@ -110,11 +125,26 @@ func (b *bench) run(ctx context.Context, cancel context.CancelCauseFunc) error {
 			return err
 		}
 	}
-	rss, err := peer.Memory(cmd.Process.Pid)
+	rss, err := peer.Memory(b.subject.Pid)
 	if err != nil {
 		return err
 	}
 	return b.add("memory (RSS)", "MiB", rss/1024)
+}
+
+// turns measures turns until there is nothing more to read.
+func (b *bench) turns(ctx context.Context) error {
+	for in := bufio.NewScanner(os.Stdin); ; {
+		if err := errors.Join(b.subject.Signal(syscall.SIGSTOP), b.add(turnEnds, "", 0)); err != nil {
+			return err
+		}
+		if !in.Scan() {
+			return in.Err()
+		}
+		if err := errors.Join(b.subject.Signal(syscall.SIGCONT), b.fromOutside(ctx)); err != nil {
+			return err
+		}
+	}
 }
 
 // warmStart is how long the subject took from its first complete list on, as it
@@ -122,7 +152,7 @@ func (b *bench) run(ctx context.Context, cancel context.CancelCauseFunc) error {
 func (b *bench) warmStart(ctx context.Context) (float64, bool) {
 	for range 100 {
 		var text []byte
-		if b.subject == "fairway" {
+		if b.options.subject == fairway {
 			text, _ = os.ReadFile(b.dir + "/synced")
 		} else if resp, err := http.Get("http://127.0.0.1:10249/metrics"); err == nil {
 			all, _ := io.ReadAll(resp.Body)
@@ -145,43 +175,62 @@ func (b *bench) warmStart(ctx context.Context) (float64, bool) {
 	return 0, false
 }
 
-// traffic measures what clients of Services get.
+// traffic measures what pods get of Services.
 func (b *bench) traffic(ctx context.Context) error {
-	const sameNode, crossNode, udpHere, udpOther, outside = 0, 1, 4, 5, 2
+	const sameNode, crossNode, udpHere, udpOther = 0, 1, 4, 5
 	for _, f := range []struct {
 		figure, name string
 		args         []string
-		absolute     string // unit, where the figure is not a ratio
+		server       int
 	}{
-		{"connect", "connect + request + close, ClusterIP / direct, same node", from(sameNode, 2), ""},
-		{"connect", "connect + request + close, ClusterIP / direct, cross node", from(crossNode, 2), ""},
-		{"keepalive", "keep-alive requests/s, ClusterIP / direct, same node", from(sameNode, 2), ""},
-		{"keepalive", "keep-alive requests/s, ClusterIP / direct, cross node", from(crossNode, 2), ""},
-		{"bulk", "bulk throughput, ClusterIP / direct, same node", from(sameNode, 2), ""},
-		{"bulk", "bulk throughput, ClusterIP / direct, cross node", from(crossNode, 2), ""},
-		{"udp", "UDP request/response, ClusterIP / direct, same node", from(udpHere, b.n), ""},
-		{"udp", "UDP request/response, ClusterIP / direct, cross node", from(udpOther, b.n), ""},
-		{"connections", "NodePort from outside, connections", append(from(outside, b.n), "-node-port"), "1/s"},
-		{"bulk", "NodePort from outside, bulk", append(from(outside, b.n), "-node-port"), "B/s"},
+		{"connect", "connect + request + close, ClusterIP / direct, same node", from(sameNode, 2), b.here},
+		{"connect", "connect + request + close, ClusterIP / direct, cross node", from(crossNode, 2), b.other},
+		{"keepalive", "keep-alive requests/s, ClusterIP / direct, same node", from(sameNode, 2), b.here},
+		{"keepalive", "keep-alive requests/s, ClusterIP / direct, cross node", from(crossNode, 2), b.other},
+		{"bulk", "bulk throughput, ClusterIP / direct, same node", from(sameNode, 2), b.here},
+		{"bulk", "bulk throughput, ClusterIP / direct, cross node", from(crossNode, 2), b.other},
+		{"udp", "UDP request/response, ClusterIP / direct, same node", from(udpHere, b.n), b.here},
+		{"udp", "UDP request/response, ClusterIP / direct, cross node", from(udpOther, b.n), b.other},
 	} {
-		if key := map[bool]string{true: "nodeport", false: f.figure}[f.absolute != ""]; !b.wants(key) {
+		if !b.wants(f.figure) {
 			continue
 		}
-		ns, cgroup := b.world.client, b.world.inside
-		if f.absolute != "" {
-			ns, cgroup = b.world.other, b.world.outside
+		r, err := b.client(ctx, b.world.client, b.world.inside, f.figure, f.server, f.args)
+		if err == nil {
+			err = b.add(f.name, "ratio", r.Share)
 		}
-		r, err := b.client(ctx, ns, cgroup, f.figure, f.args)
+		if err == nil && f.figure == "bulk" {
+			err = b.add(strings.Replace(f.name, "throughput", "per CPU second", 1), "ratio", r.SharePerCPU)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
-		if f.absolute != "" {
-			err = b.add(f.name, f.absolute, r.Via)
-		} else {
-			err = b.add(f.name, "ratio", r.share())
+	}
+	return nil
+}
+
+// fromOutside measures what a client from outside gets at the node's port, of
+// endpoints of the node, and in turns with it at the endpoints themselves.
+func (b *bench) fromOutside(ctx context.Context) error {
+	const local = 2
+	for _, f := range []struct {
+		figure, what string
+		unit         string
+		of           float64
+	}{
+		{"connections", "connections", "1/s", 1},
+		{"bulk", "bulk", "GB/s", 1e9},
+	} {
+		r, err := b.client(ctx, b.world.other, b.world.outside, f.figure, b.here, append(from(local, b.n), "-node-port"))
+		if err == nil {
+			err = errors.Join(
+				b.add(nodePort+f.what, f.unit, r.Via/f.of),
+				b.add(nodePort+f.what+" per CPU second", f.unit, r.ViaPerCPU/f.of),
+				b.add(nodePort+f.what+", NodePort / direct", "ratio", r.Share),
+				b.add(nodePort+f.what+" per CPU second, NodePort / direct", "ratio", r.SharePerCPU))
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%s%s: %w", nodePort, f.what, err)
 		}
 	}
 	return nil
@@ -193,15 +242,14 @@ func from(first, step int) []string {
 }
 
 // client measures a figure in a process of its own.
-func (b *bench) client(ctx context.Context, ns netns.NsHandle, cgroup int, figure string, args []string) (r result, err error) {
+func (b *bench) client(ctx context.Context, ns netns.NsHandle, cgroup int, figure string, server int, args []string) (r result, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return r, err
 	}
-	cmd := exec.CommandContext(ctx, self, append([]string{"-as", "client", "-figure", figure, "-n", strconv.Itoa(b.n)}, args...)...)
+	cmd := exec.CommandContext(ctx, self, append([]string{"-as", "client", "-figure", figure, "-server", strconv.Itoa(server), "-n", strconv.Itoa(b.n)}, args...)...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr
-	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1") // its signals would interrupt blocking calls
 	if err := b.world.start(cmd, ns, cgroup); err != nil {
 		return r, err
 	}
@@ -216,12 +264,13 @@ func (b *bench) startServers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, ns := range []netns.NsHandle{b.world.here, b.world.other} {
+	for ns, pid := range map[netns.NsHandle]*int{b.world.here: &b.here, b.world.other: &b.other} {
 		cmd := exec.CommandContext(ctx, self, "-as", "server")
 		cmd.Stderr = os.Stderr
 		if err := b.world.start(cmd, ns, b.world.outside); err != nil {
 			return err
 		}
+		*pid = cmd.Process.Pid
 	}
 	for _, i := range []int{2, 3} { // until they listen
 		for {
@@ -260,6 +309,7 @@ func startSubject(ctx context.Context, subject, dir, root string) (*exec.Cmd, er
 		}
 		cmd = exec.CommandContext(ctx, self, "-as", "proxy", "-dir", dir)
 	}
+	cmd.Env = append(os.Environ(), "GODEBUG=") // that is for the benchmark's own processes
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // a group, as peer weighs it
 	return cmd, cmd.Start()
@@ -296,33 +346,4 @@ func allProgrammed(ctx context.Context, n int) error {
 		}
 	}
 	return nil
-}
-
-// change gives the first Service another endpoint again and again, and measures
-// how long it takes until connections go there.
-func (b *bench) change(ctx context.Context) error {
-	n, pause := b.changes, 20*time.Millisecond
-	if b.subject != "fairway" { // it gathers the changes of a second (min-sync-period); these are to be single ones
-		pause = 1500 * time.Millisecond
-	}
-	var took []float64
-	for i := range n {
-		time.Sleep(pause)
-		k := 1 + i%2
-		want, start := endpoint(0, k).String(), time.Now()
-		b.api.change(k)
-		for {
-			if got, err := ask(ctx, netip.AddrPortFrom(clusterIP(0), 80), time.Second); err == nil && got == want {
-				break
-			}
-			if ctx.Err() != nil {
-				return fmt.Errorf("a change is not programmed: %w", context.Cause(ctx))
-			}
-		}
-		took = append(took, float64(time.Since(start).Microseconds())/1000)
-	}
-	slices.Sort(took)
-	return errors.Join(
-		b.add("one endpoint changes to programmed, p50", "ms", took[len(took)/2]),
-		b.add("one endpoint changes to programmed, p99", "ms", took[len(took)*99/100]))
 }

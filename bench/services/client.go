@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,11 +17,11 @@ import (
 // result is what a client has measured of the same thing done directly and via
 // the Service, in turns: others on the machine then disturb both alike.
 type result struct {
-	Direct, Via float64 // per second; Direct is 0 for a client from outside
+	Via         float64 // per second
+	Share       float64 // of what is done directly in the same time
+	ViaPerCPU   float64 // per second of processor time, of both ends; 0: not measured
+	SharePerCPU float64
 }
-
-// share is the speed via the Service in terms of the direct one.
-func (r result) share() float64 { return r.Via / r.Direct }
 
 // way is one way to an endpoint.
 type way int
@@ -36,6 +37,7 @@ const (
 type client struct {
 	n, first, step int
 	nodePort       bool // via is the node's port of Service first
+	server         int  // process of the endpoints, whose processor time counts as well
 }
 
 // target is where to go; the Service is any, the endpoint any of its own.
@@ -46,6 +48,9 @@ func (c client) target(w way) *unix.SockaddrInet4 {
 		k := rand.IntN(perService)
 		if i == 0 { // it has one endpoint at a time
 			i = c.step
+		}
+		if c.nodePort { // others on the same node, for no client has one port for both ways to one endpoint
+			i = c.first + 2
 		}
 		return sockaddr(endpoint(i, k), port)
 	case c.nodePort:
@@ -62,14 +67,14 @@ func sockaddr(a netip.Addr, port int) *unix.SockaddrInet4 {
 func (c client) measure(figure string) (result, error) {
 	switch figure {
 	case "connect":
-		return c.single(4000, c.connect)
+		return c.single(3000, c.connect)
 	case "udp":
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 		if err != nil {
 			return result{}, err
 		}
 		defer unix.Close(fd)
-		return c.single(8000, func(w way) error { return c.datagram(fd, w) })
+		return c.single(5000, func(w way) error { return c.datagram(fd, w) })
 	case "connections":
 		return c.connections()
 	case "keepalive":
@@ -97,7 +102,8 @@ func (c client) single(each int, do func(way) error) (result, error) {
 	}
 	slices.Sort(took[0])
 	slices.Sort(took[1])
-	return result{1 / took[direct][each/2].Seconds(), 1 / took[via][each/2].Seconds()}, nil
+	d, v := took[direct][each/2], took[via][each/2]
+	return result{Via: 1 / v.Seconds(), Share: d.Seconds() / v.Seconds()}, nil
 }
 
 // open connects and says what it wants.
@@ -155,39 +161,69 @@ func (c client) datagram(fd int, w way) error {
 	return err
 }
 
-// blocks runs do for a while in each way in turn; do returns what it got done
-// per second. The medians count. From outside there is one way only.
-func (c client) blocks(n int, do func(way) (float64, error)) (result, error) {
-	var got [2][]float64
+// amount is what a block got done.
+type amount struct {
+	done float64
+	took time.Duration
+	cpu  time.Duration
+}
+
+func (a amount) rate() float64   { return a.done / a.took.Seconds() }
+func (a amount) perCPU() float64 { return a.done / a.cpu.Seconds() }
+
+// blocks runs do for a while in each way in turn. The medians count: of blocks,
+// and of the ratios of two that follow each other.
+func (c client) blocks(n int, do func(way) (amount, error)) (result, error) {
+	var rate, share, perCPU, sharePerCPU []float64
 	for turn := range n {
+		var got [2]amount
 		for j := range 2 {
 			w := way((turn + j) % 2)
-			if c.nodePort {
-				w = via
-			}
-			v, err := do(w)
-			if err != nil {
+			var err error
+			if got[w], err = do(w); err != nil {
 				return result{}, err
 			}
-			got[w] = append(got[w], v)
 		}
+		rate, share = append(rate, got[via].rate()), append(share, got[via].rate()/got[direct].rate())
+		perCPU, sharePerCPU = append(perCPU, got[via].perCPU()), append(sharePerCPU, got[via].perCPU()/got[direct].perCPU())
 	}
-	for w := range got {
-		slices.Sort(got[w])
+	return result{median(rate), median(share), median(perCPU), median(sharePerCPU)}, nil
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+// watch returns a function that says what has been done, and how long it took of
+// time and of both processes' processor time.
+func (c client) watch() func(done int) amount {
+	start, cpu := time.Now(), cpuTime(os.Getpid())+cpuTime(c.server)
+	return func(done int) amount {
+		return amount{float64(done), time.Since(start), cpuTime(os.Getpid()) + cpuTime(c.server) - cpu}
 	}
-	if c.nodePort {
-		return result{Via: got[via][n]}, nil
+}
+
+// cpuTime is the processor time of a process until now, user and kernel; 0 if
+// there is none. What packets cost is part of it: veth devices hand them on in
+// the context of who sends.
+func cpuTime(pid int) time.Duration {
+	const schedClock = 2 // CPUCLOCK_SCHED of the kernel
+	var ts unix.Timespec
+	if pid == 0 || unix.ClockGettime(int32(^pid<<3|schedClock), &ts) != nil {
+		return 0
 	}
-	return result{got[direct][n/2], got[via][n/2]}, nil
+	return time.Duration(ts.Nano())
 }
 
 // connections is how many connections with a request four clients at once get done.
 func (c client) connections() (result, error) {
-	const together, while = 4, 250 * time.Millisecond
-	return c.blocks(6, func(w way) (float64, error) {
+	const together, while = acceptors, 150 * time.Millisecond
+	return c.blocks(2, func(w way) (amount, error) {
 		var done [together]int
 		var errs [together]error
 		var all sync.WaitGroup
+		ended := c.watch()
 		start := time.Now()
 		for i := range together {
 			all.Go(func() {
@@ -200,11 +236,11 @@ func (c client) connections() (result, error) {
 			})
 		}
 		all.Wait()
-		took, sum := time.Since(start), 0
+		sum := 0
 		for _, n := range done {
 			sum += n
 		}
-		return float64(sum) / took.Seconds(), errors.Join(errs[:]...)
+		return ended(sum), errors.Join(errs[:]...)
 	})
 }
 
@@ -212,7 +248,7 @@ func (c client) connections() (result, error) {
 func (c client) keepAlive() (result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	const conns, while = 16, 60 * time.Millisecond
+	const conns, while = 16, 40 * time.Millisecond
 	var open [2][]int
 	for w := range open {
 		for range conns {
@@ -224,46 +260,51 @@ func (c client) keepAlive() (result, error) {
 			open[w] = append(open[w], fd)
 		}
 	}
-	return c.blocks(15, func(w way) (float64, error) {
-		b, start, n := make([]byte, 1), time.Now(), 0
+	return c.blocks(24, func(w way) (amount, error) {
+		b, n, start, ended := make([]byte, 1), 0, time.Now(), c.watch()
 		for ; time.Since(start) < while; n++ {
 			fd := open[w][n%conns]
 			if _, err := unix.Write(fd, b); err != nil {
-				return 0, err
+				return amount{}, err
 			}
 			if m, err := unix.Read(fd, b); m != 1 {
-				return 0, errors.Join(err, errors.New("a connection ended"))
+				return amount{}, errors.Join(err, errors.New("a connection ended"))
 			}
 		}
-		return float64(n) / time.Since(start).Seconds(), nil
+		return ended(n), nil
 	})
 }
 
-// bulk is how many bytes one connection brings.
+// bulk is how many bytes one connection brings: many short blocks, for two
+// processors that client, server and kernel share make single ones differ by half.
 func (c client) bulk() (result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	const while = 120 * time.Millisecond
+	n := 24
+	if c.nodePort { // it takes several turns
+		n = 4
+	}
 	buf := make([]byte, 1<<18)
-	return c.blocks(7, func(w way) (float64, error) {
+	return c.blocks(n, func(w way) (amount, error) {
 		fd, err := c.open(w, askBulk)
 		if err != nil {
-			return 0, err
+			return amount{}, err
 		}
 		defer unix.Close(fd)
-		read := func(while time.Duration) (sum int, took time.Duration, err error) {
-			for start := time.Now(); ; {
+		read := func(while time.Duration) (amount, error) {
+			sum, start, ended := 0, time.Now(), c.watch()
+			for time.Since(start) < while {
 				n, err := unix.Read(fd, buf)
-				if took = time.Since(start); n <= 0 || took > while {
-					return sum + n, took, err
+				if n <= 0 {
+					return amount{}, errors.Join(err, errors.New("a connection ended"))
 				}
 				sum += n
 			}
+			return ended(sum), nil
 		}
-		if _, _, err := read(30 * time.Millisecond); err != nil { // until the window is open
-			return 0, err
+		if _, err := read(15 * time.Millisecond); err != nil { // until the window is open
+			return amount{}, err
 		}
-		sum, took, err := read(while)
-		return float64(sum) / took.Seconds(), err
+		return read(50 * time.Millisecond)
 	})
 }

@@ -25,13 +25,19 @@ func iptables(ctx context.Context, cache string) ([]string, error) {
 			return nil, err
 		}
 	}
-	// What Debian's alternatives would link: all commands are one program.
-	commands := filepath.Join(root, "commands")
+	// What Debian's alternatives would link: all commands are one program. Where
+	// the kernel has the tables of old, they are the faster: with nf_tables behind
+	// it, one iptables-restore for 1,000 Services takes ten times as long.
+	program := "xtables-nft-multi"
+	if _, err := os.Stat("/proc/net/ip_tables_names"); err == nil {
+		program = "xtables-legacy-multi"
+	}
+	commands := filepath.Join(root, program)
 	if err := os.MkdirAll(commands, 0o755); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"} {
-		if err := os.Symlink("../usr/sbin/xtables-nft-multi", filepath.Join(commands, name)); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.Symlink("../usr/sbin/"+program, filepath.Join(commands, name)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
-	"io"
-	"net"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,51 +16,90 @@ const (
 	askBulk = 'b' // bytes without end
 )
 
+// acceptors is how many threads wait for connections: as many as clients do that
+// ask at the same time. Calls block, as in the clients: what is measured is the
+// path, not a runtime's poller.
+const acceptors = 4
+
 // serve answers at all addresses of the namespace, on TCP and UDP.
 func serve() error {
-	l, err := net.Listen("tcp4", listenAll)
-	if err != nil {
-		return err
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	}
-	failed := make(chan error, 1)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Port: port})
+	}
+	if err == nil {
+		err = unix.Listen(fd, 4096)
+	}
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	failed := make(chan error, 1+acceptors)
 	go func() { failed <- serveUDP() }()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				failed <- err
-				return
+	for range acceptors {
+		go func() {
+			runtime.LockOSThread()
+			for {
+				c, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+				switch {
+				case err == nil:
+					answer(c)
+				case !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ECONNABORTED):
+					failed <- fmt.Errorf("accept: %w", err)
+					return
+				}
 			}
-			go answer(c.(*net.TCPConn))
-		}
-	}()
+		}()
+	}
 	return <-failed
 }
 
-// answer closes first, so that no client's port is left waiting.
-func answer(c *net.TCPConn) {
-	defer c.Close()
+// answer closes first, so that no client's port is left waiting. What lasts gets
+// a thread of its own.
+func answer(fd int) {
+	patience := unix.Timeval{Sec: 5}
 	var b [1]byte
-	if _, err := c.Read(b[:]); err != nil {
+	if unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience) != nil || !readByte(fd, b[:]) {
+		unix.Close(fd)
 		return
 	}
 	switch b[0] {
-	case askWho:
-		io.WriteString(c, c.LocalAddr().(*net.TCPAddr).IP.String())
 	case askEcho:
-		for {
-			if _, err := c.Read(b[:]); err != nil {
-				return
-			}
-			if _, err := c.Write(b[:]); err != nil {
-				return
-			}
-		}
+		go echo(fd)
 	case askBulk:
-		for buf := make([]byte, 1<<17); ; {
-			if _, err := c.Write(buf); err != nil {
-				return
-			}
+		go pour(fd)
+	default:
+		if own, err := unix.Getsockname(fd); err == nil {
+			unix.Write(fd, []byte(netip.AddrFrom4(own.(*unix.SockaddrInet4).Addr).String()))
+		}
+		unix.Close(fd)
+	}
+}
+
+func readByte(fd int, b []byte) bool {
+	n, err := unix.Read(fd, b)
+	return n == 1 && err == nil
+}
+
+func echo(fd int) {
+	runtime.LockOSThread()
+	defer unix.Close(fd)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	for b := make([]byte, 1); readByte(fd, b); {
+		if _, err := unix.Write(fd, b); err != nil {
+			return
+		}
+	}
+}
+
+func pour(fd int) {
+	runtime.LockOSThread()
+	defer unix.Close(fd)
+	for b := make([]byte, 1<<17); ; {
+		if _, err := unix.SendmsgN(fd, b, nil, nil, unix.MSG_NOSIGNAL); err != nil {
+			return
 		}
 	}
 }
