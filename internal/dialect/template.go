@@ -79,6 +79,15 @@ func LookUp(name string) (Var, bool) {
 	return "", false
 }
 
+// Group is the group of a regular expression that a variable like $1 stands for. LookUp
+// does not know them: only some texts stand beside an expression.
+func (v Var) Group() (int, bool) {
+	if len(v) != 1 || v[0] < '1' || v[0] > '9' {
+		return 0, false
+	}
+	return int(v[0] - '0'), true
+}
+
 // Header is the header that a variable with one of the prefixes for headers names.
 func (v Var) Header(prefix string) (string, bool) {
 	name, ok := strings.CutPrefix(string(v), prefix)

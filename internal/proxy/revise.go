@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/fairway-net/fairway/internal/dialect"
-	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy/h1"
 )
@@ -69,7 +68,7 @@ func (x *exchange) revise(status int, get func(name string) []string) {
 	}
 	x.drop = append(x.drop, e.Hide...)
 	x.reviseCookies(e, get)
-	if e.RedirectFrom != "" {
+	if !e.Redirect.From.IsZero() {
 		x.reviseLocation(e, get)
 	}
 }
@@ -96,60 +95,4 @@ func (x *exchange) responseText(f route.Field, get func(string) []string) string
 		return ""
 	}
 	return v
-}
-
-// reviseCookies rewrites Domain and Path of the endpoint's cookies.
-func (x *exchange) reviseCookies(e *route.HeaderEdit, get func(string) []string) {
-	if e.CookieDomain.From == "" && e.CookiePath.From == "" {
-		return
-	}
-	cookies := get("Set-Cookie")
-	if len(cookies) == 0 {
-		return
-	}
-	x.drop = append(x.drop, "Set-Cookie")
-	for _, c := range cookies {
-		x.writer.Header().Add("Set-Cookie", reviseCookie(c, e.CookieDomain, e.CookiePath))
-	}
-}
-
-func reviseCookie(cookie string, domain, path nginx.Replace) string {
-	parts := strings.Split(cookie, ";")
-	for i, p := range parts[1:] {
-		name, value, _ := strings.Cut(p, "=")
-		space := name[:len(name)-len(strings.TrimLeft(name, " "))]
-		switch key := strings.ToLower(strings.TrimSpace(name)); {
-		case key == "domain" && domain.From != "" && strings.EqualFold(strings.TrimPrefix(value, "."), strings.TrimPrefix(domain.From, ".")):
-			parts[i+1] = space + strings.TrimSpace(name) + "=" + domain.To
-		case key == "path" && path.From != "" && strings.HasPrefix(value, path.From):
-			parts[i+1] = space + strings.TrimSpace(name) + "=" + path.To + value[len(path.From):]
-		}
-	}
-	return strings.Join(parts, ";")
-}
-
-// reviseLocation rewrites the beginning of Location and of the URL in Refresh.
-func (x *exchange) reviseLocation(e *route.HeaderEdit, get func(string) []string) {
-	for _, name := range []string{"Location", "Refresh"} {
-		values := get(name)
-		if len(values) != 1 {
-			continue
-		}
-		before, url := "", values[0]
-		if name == "Refresh" {
-			i := strings.Index(strings.ToLower(url), "url=")
-			if i < 0 {
-				continue
-			}
-			before, url = url[:i+4], url[i+4:]
-		}
-		rest, ok := strings.CutPrefix(url, e.RedirectFrom)
-		if !ok {
-			continue
-		}
-		if v := before + x.expand(e.RedirectTo) + rest; h1.Cleartext(v) {
-			x.drop = append(x.drop, name)
-			x.writer.Header()[name] = []string{v}
-		}
-	}
 }

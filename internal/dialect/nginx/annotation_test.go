@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -69,8 +70,24 @@ func TestParse(t *testing.T) {
 			s.Balance.HashBy = dialect.Template{{Var: dialect.RequestURI}, {Text: "-"}, {Var: "http_x_user"}}
 		}},
 		{"custom-http-errors", "503, 404", func(s *Settings) { s.Errors.Codes = []int{404, 503} }},
-		{"proxy-cookie-path", "/a /b", func(s *Settings) { s.Response.CookiePath = Replace{"/a", "/b"} }},
+		{"proxy-cookie-path", "/a /b", func(s *Settings) {
+			s.Response.CookiePath = Replace{Pattern{Text: dialect.Text("/a")}, dialect.Text("/b")}
+		}},
 		{"proxy-cookie-domain", "off", func(*Settings) {}},
+		{"proxy-cookie-domain", `~*\.internal$ "$host"`, func(s *Settings) {
+			s.Response.CookieDomain = Replace{Pattern{Regex: regexp.MustCompile(`(?i)\.internal$`)}, dialect.Template{{Var: dialect.HostName}}}
+		}},
+		{"proxy-cookie-path", `~^/(.*)/x$ "/$1/y; ${1}"`, func(s *Settings) {
+			s.Response.CookiePath = Replace{Pattern{Regex: regexp.MustCompile(`^/(.*)/x$`)}, dialect.Template{{Text: "/"}, {Var: "1"}, {Text: "/y; "}, {Var: "1"}}}
+		}},
+		{"proxy-redirect-from", "http://$host:8000/", func(s *Settings) {
+			s.Response.Redirect.From.Text = dialect.Template{{Text: "http://"}, {Var: dialect.HostName}, {Text: ":8000/"}}
+		}},
+		{"proxy-redirect-from", "default", func(*Settings) {}},
+		{"proxy-redirect-to", "https://$1.example", func(s *Settings) {
+			s.Response.Redirect.To = dialect.Template{{Text: "https://"}, {Var: "1"}, {Text: ".example"}}
+		}},
+		{"server-alias", `~^www\d+\.x$,B.x`, func(s *Settings) { s.Aliases = []string{`~^www\d+\.x$`, "b.x"} }},
 		{"limit-rate", "10", func(s *Settings) { s.Limits.Rate = 10 << 10 }},
 		{"mirror-request-body", "off", func(s *Settings) { s.Mirror.NoBody = true }},
 		{"satisfy", "any", func(s *Settings) { s.SatisfyAny = true }},
@@ -103,7 +120,13 @@ func TestParseRejects(t *testing.T) {
 		{"whitelist-source-range", "10.0.0.0/8 192.0.2.1", "AnnotationInvalid", "neither a CIDR nor an address"},
 		{"whitelist-source-range", "", "AnnotationInvalid", "the list is empty"},
 		{"upstream-vhost", "a b", "AnnotationInvalid", "is not a host"},
-		{"server-alias", "~^www\\d+$", "AnnotationInvalid", "regular expressions"},
+		{"server-alias", "~^www(", "AnnotationInvalid", "is no regular expression"},
+		{"proxy-cookie-path", "~^/(a /b", "AnnotationInvalid", "is no regular expression"},
+		{"proxy-cookie-path", "~^/a /$1", "AnnotationInvalid", "no such group"},
+		{"proxy-cookie-path", "/a /$1", "AnnotationInvalid", "no such group"},
+		{"proxy-cookie-domain", "\"a b", "AnnotationInvalid", "is not two words"},
+		{"proxy-redirect-from", "a b", "AnnotationInvalid", "is not one word"},
+		{"proxy-redirect-from", "$nonsense", "AnnotationInvalid", "the variable $nonsense"},
 		{"cors-allow-origin", "example.com", "AnnotationInvalid", "is not an origin"},
 		{"cors-allow-headers", "X-A\r\nX-B: c", "AnnotationInvalid", "is not a token"},
 		{"session-cookie-name", "a=b; c", "AnnotationInvalid", "is not a token"},

@@ -44,11 +44,12 @@ type Options struct {
 	ProxyProtocol    bool
 	OriginalURI      bool // X-Original-URI for pods
 
-	AddHeaders    model.Name // ConfigMap with headers for responses
-	SetHeaders    model.Name // ConfigMap with headers for pods
-	ServerHeader  bool       // the pods' Server is passed on
-	GlobalAuth    Auth
-	AllowedHeader []string // that custom-headers may set, in lower case
+	DefaultBackend model.Name // Service with error pages for Ingresses without default-backend
+	AddHeaders     model.Name // ConfigMap with headers for responses
+	SetHeaders     model.Name // ConfigMap with headers for pods
+	ServerHeader   bool       // the pods' Server is passed on
+	GlobalAuth     Auth
+	AllowedHeader  []string // that custom-headers may set, in lower case
 }
 
 // NewOptions is what holds without a ConfigMap.

@@ -1,6 +1,7 @@
 package nginx
 
 import (
+	"fmt"
 	"net/netip"
 	"regexp"
 	"time"
@@ -215,12 +216,37 @@ type Response struct {
 	Hide         []string
 	CookieDomain Replace
 	CookiePath   Replace
-	RedirectFrom string // "", "off", "default" or a text
-	RedirectTo   dialect.Template
+	Redirect     Replace // of Location and Refresh
 }
 
-// Replace is one text in the place of another. From "": nothing.
-type Replace struct{ From, To string }
+// Replace is one text in the place of another. Without From nothing is replaced.
+type Replace struct {
+	From Pattern
+	To   dialect.Template // may have $1 to $9, of the pattern's groups
+}
+
+func (r Replace) String() string {
+	if r.From.IsZero() {
+		return "-"
+	}
+	return fmt.Sprintf("%q %q", r.From, r.To)
+}
+
+// Pattern is a text, perhaps with variables, or a regular expression.
+type Pattern struct {
+	Text  dialect.Template
+	Regex *regexp.Regexp
+}
+
+// IsZero says that p matches nothing.
+func (p Pattern) IsZero() bool { return len(p.Text) == 0 && p.Regex == nil }
+
+func (p Pattern) String() string {
+	if p.Regex != nil {
+		return "~" + p.Regex.String()
+	}
+	return p.Text.String()
+}
 
 // Protocol is a value of backend-protocol.
 type Protocol string

@@ -33,16 +33,16 @@ func responseTable() []Annotation {
 			Text: "Send a copy of each request to this URL, as in https://test.example.com$request_uri, and forget the answer; a slow target slows nobody"},
 			func(s *Settings, v string) error { return set(&s.Mirror.Target, v, parseURL) }},
 		{dialect.Doc{Key: "proxy-cookie-domain", Default: "off", Scope: dialect.Location, Risk: dialect.Medium,
-			Text: "Two words: this Domain in cookies of pods is replaced by the second one"},
-			func(s *Settings, v string) error { return set(&s.Response.CookieDomain, v, parseReplace) }},
+			Text: "Two words: this Domain in cookies of pods, or one that matches the regular expression (~ or ~* before it), is replaced by the second one, in which $1 is a group"},
+			func(s *Settings, v string) error { return set(&s.Response.CookieDomain, v, parseReplaceDomain) }},
 		{dialect.Doc{Key: "proxy-cookie-path", Default: "off", Scope: dialect.Location, Risk: dialect.Medium,
-			Text: "Two words: a Path in cookies of pods that begins with the first begins with the second instead"},
+			Text: "Two words: a Path in cookies of pods that begins with the first begins with the second instead; one that matches a regular expression (~ or ~* before it) is replaced by it, and $1 is a group"},
 			func(s *Settings, v string) error { return set(&s.Response.CookiePath, v, parseReplace) }},
 		{dialect.Doc{Key: "proxy-redirect-from", Default: "off", Scope: dialect.Location, Risk: dialect.Medium,
-			Text: "Location and Refresh of pods that begin with this text begin with proxy-redirect-to instead; off and default change nothing"},
-			func(s *Settings, v string) error { return set(&s.Response.RedirectFrom, v, parseWord) }},
+			Text: "Location and Refresh of pods that begin with this text begin with proxy-redirect-to instead, and those that match a regular expression (~ or ~* before it) are replaced by it; off and default change nothing"},
+			func(s *Settings, v string) error { return set(&s.Response.Redirect.From, v, parseFrom) }},
 		{dialect.Doc{Key: "proxy-redirect-to", Default: "off", Scope: dialect.Location, Risk: dialect.Medium, Text: "See proxy-redirect-from"},
-			func(s *Settings, v string) error { return set(&s.Response.RedirectTo, v, parseText) }},
+			func(s *Settings, v string) error { return set(&s.Response.Redirect.To, v, parseTo) }},
 	}
 }
 
@@ -66,30 +66,4 @@ func parseServiceName(v string) (string, error) {
 		return "", &dialect.ValueError{Problem: fmt.Sprintf("%q names a namespace", v), Fix: "name a Service of the Ingress's namespace"}
 	}
 	return name, err
-}
-
-// parseReplace accepts "off", or two words.
-func parseReplace(v string) (Replace, error) {
-	words := strings.Fields(v)
-	switch {
-	case len(words) == 1 && words[0] == "off":
-		return Replace{}, nil
-	case len(words) != 2:
-		return Replace{}, &dialect.ValueError{Problem: fmt.Sprintf("%q is not two words", v), Fix: `write "off", or what to replace and its replacement`}
-	}
-	for _, w := range words {
-		if strings.HasPrefix(w, "~") || strings.ContainsAny(w, "$;\"'\\,") {
-			return Replace{}, &dialect.ValueError{Problem: fmt.Sprintf("%q is a regular expression, or holds a variable", w), Fix: "write plain text"}
-		}
-	}
-	return Replace{words[0], words[1]}, nil
-}
-
-// parseWord accepts text without spaces and variables.
-func parseWord(v string) (string, error) {
-	v = strings.TrimSpace(v)
-	if v == "" || strings.ContainsAny(v, " \t\r\n$;\"'\\") || strings.HasPrefix(v, "~") {
-		return "", &dialect.ValueError{Problem: fmt.Sprintf("%q is not plain text without spaces", v), Fix: "regular expressions and variables are not supported here"}
-	}
-	return v, nil
 }

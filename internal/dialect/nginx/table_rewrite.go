@@ -29,7 +29,7 @@ func rewriteTable() []Annotation {
 			Text: "Path sent to the pods instead of the request's; $1 to $9 are the groups of the path, which becomes a regular expression"},
 			func(s *Settings, v string) error { return set(&s.RewriteTarget, v, parseTarget) }},
 		{dialect.Doc{Key: "server-alias", Scope: dialect.Location, Risk: dialect.High,
-			Text: "More hosts, separated by commas, for the rules of the Ingress; a host that has rules of its own is left to them"},
+			Text: "More hosts, separated by commas, for the rules of the Ingress; a host that has rules of its own is left to them. A regular expression (~ before it) is looked at where no name and no wildcard is the host's"},
 			func(s *Settings, v string) error { return set(&s.Aliases, v, parseHosts) }},
 		{dialect.Doc{Key: "ssl-passthrough", Default: "false", Scope: dialect.Host, Risk: dialect.Low,
 			Text: "TLS connections for the host go to the pods as they are; nothing else of the Ingress holds for them"},

@@ -130,9 +130,16 @@ func parseHost(v string) (string, error) {
 func parseHosts(v string) ([]string, error) {
 	var out []string
 	for _, f := range list(v) {
+		if text, ok := strings.CutPrefix(f, "~"); ok { // nginx ignores the case of names
+			if _, err := parseRegex(text); err != nil {
+				return nil, err
+			}
+			out = append(out, f)
+			continue
+		}
 		host, err := parseHost(strings.TrimPrefix(f, "*."))
 		if err != nil || strings.Contains(host, ":") {
-			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q is not a host", f), Fix: "write names separated by commas; regular expressions (~) are not supported"}
+			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q is not a host", f), Fix: "write names separated by commas, or regular expressions behind ~"}
 		}
 		out = append(out, strings.ToLower(f))
 	}

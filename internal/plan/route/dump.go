@@ -221,7 +221,7 @@ func (r *Rule) dumpRest(w io.Writer) {
 		fmt.Fprintf(w, " errors %v by %v", e.Codes, e.Backend)
 	}
 	if e := r.Edit; e != nil {
-		fmt.Fprintf(w, " edit set %v add %v hide %v cookies %v %v location %q %v", e.Set, e.Add, e.Hide, e.CookieDomain, e.CookiePath, e.RedirectFrom, e.RedirectTo)
+		fmt.Fprintf(w, " edit set %v add %v hide %v cookies %v %v location %v", e.Set, e.Add, e.Hide, e.CookieDomain, e.CookiePath, e.Redirect)
 	}
 	if b := r.Bandwidth; b != nil {
 		fmt.Fprintf(w, " %d bytes/s after %d", b.PerSecond, b.After)

@@ -18,8 +18,7 @@ type HeaderEdit struct {
 	Hide         []string
 	CookieDomain nginx.Replace
 	CookiePath   nginx.Replace
-	RedirectFrom string // beginning of Location and Refresh
-	RedirectTo   dialect.Template
+	Redirect     nginx.Replace // of Location and Refresh
 }
 
 // Errors replaces errors by the answers of a backend.
@@ -59,11 +58,13 @@ func fields(in []nginx.Header) (out []Field) {
 func (f *fragment) readEdit(r *reading) {
 	s := &f.settings.Response
 	e := HeaderEdit{Set: fields(s.Set), Add: fields(s.Add), Hide: s.Hide, CookieDomain: s.CookieDomain, CookiePath: s.CookiePath}
-	if s.RedirectFrom != "" && s.RedirectFrom != "off" && s.RedirectFrom != "default" {
-		if to := s.RedirectTo.String(); to == "" || to == "off" {
+	if !s.Redirect.From.IsZero() {
+		if to := s.Redirect.To.String(); to == "" || to == "off" {
 			f.reject("proxy-redirect-from", "AnnotationInvalid", "proxy-redirect-to is not set", "set both")
+		} else if problem := s.Redirect.Check(); problem != nil {
+			f.reject("proxy-redirect-to", "AnnotationInvalid", problem.Problem, problem.Fix)
 		} else {
-			e.RedirectFrom, e.RedirectTo = s.RedirectFrom, s.RedirectTo
+			e.Redirect = s.Redirect
 		}
 	}
 	if name := r.options.AddHeaders; name.Name != "" {
@@ -74,7 +75,7 @@ func (f *fragment) readEdit(r *reading) {
 	if s.Headers.Name != "" {
 		f.readCustomHeaders(r, &e)
 	}
-	if len(e.Set)+len(e.Add)+len(e.Hide) > 0 || e.CookieDomain.From != "" || e.CookiePath.From != "" || e.RedirectFrom != "" {
+	if len(e.Set)+len(e.Add)+len(e.Hide) > 0 || !e.CookieDomain.From.IsZero() || !e.CookiePath.From.IsZero() || !e.Redirect.From.IsZero() {
 		f.edit = &e
 	}
 }
@@ -116,13 +117,17 @@ func (f *fragment) headersOf(m *model.ConfigMap, annotation string) (out []Field
 // readBackends resolves default-backend to the first port of its Service.
 func (f *fragment) readBackends(r *reading) {
 	e := &f.settings.Errors
-	if e.Backend == "" {
-		if len(e.Codes) > 0 {
-			f.reject("custom-http-errors", "NoDefaultBackend", "default-backend is not set, so that there is nobody to ask for error pages", "name a Service in the annotation default-backend")
-		}
+	if e.Backend == "" && len(e.Codes) == 0 {
 		return
 	}
-	name := model.Name{Namespace: f.ing.Namespace, Name: e.Backend}
+	if e.Backend == "" && r.options.DefaultBackend.Name == "" {
+		f.reject("custom-http-errors", "NoDefaultBackend", "default-backend is not set, so that there is nobody to ask for error pages", "name a Service in the annotation default-backend, or for all Ingresses in the option default-backend-service")
+		return
+	}
+	name, field := model.Name{Namespace: f.ing.Namespace, Name: e.Backend}, nginx.Field(nginx.Prefix+"default-backend")
+	if e.Backend == "" {
+		name, field = r.options.DefaultBackend, nginx.Field(nginx.Prefix+"custom-http-errors")
+	}
 	svc := r.service(name)
 	port := model.IntOrString{Int: 80}
 	if svc != nil {
@@ -134,8 +139,10 @@ func (f *fragment) readBackends(r *reading) {
 		}
 	}
 	key := BackendKey{Service: name, Port: port}
-	f.defaultBackend = &key
-	f.backends = append(f.backends, backendRef{key, nginx.Field(nginx.Prefix + "default-backend")})
+	if e.Backend != "" {
+		f.defaultBackend = &key
+	}
+	f.backends = append(f.backends, backendRef{key, field})
 	if len(e.Codes) > 0 {
 		f.errors = &Errors{Codes: e.Codes, Backend: key, OwnOnly: e.Off}
 	}

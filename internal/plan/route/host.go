@@ -3,6 +3,7 @@ package route
 import (
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -11,6 +12,7 @@ import (
 type Hosts struct {
 	exact    Table[string, *Host]
 	wildcard Table[string, *Host] // by what follows "*": ".example.com"
+	regex    []*Host              // whose patterns are regular expressions, sorted by them
 	any      *Host                // for hosts that have no entry, never nil
 	fallback *Rule                // for what no host has a rule for; nil: 404
 }
@@ -18,14 +20,15 @@ type Hosts struct {
 // Host is one virtual host. Requests for it never fall through to another one,
 // as in ingress-nginx: a path that no rule matches goes to Fallback.
 type Host struct {
-	Pattern  string      // "shop.example.com", "*.example.com", or "" for all others
+	Pattern  string      // "shop.example.com", "*.example.com", "~REGEX" or "" for all others
 	Rules    []*Rule     // of equal precedence none; in the order in which they win
 	Fallback *Rule       // nil: that of Hosts
 	Regex    bool        // all paths are regular expressions; see rewrite-target
 	Client   *ClientCert // nil: none is asked for
 	Ciphers  []uint16    // of TLS 1.2; nil: Go's
 
-	tree *node // over Rules, unless Regex
+	tree *node          // over Rules, unless Regex
+	name *regexp.Regexp // that Pattern is, if it begins with ~
 }
 
 // Match returns the virtual host of a request and the rule for it; a nil rule is
@@ -49,6 +52,11 @@ func (h *Hosts) Lookup(host string) *Host {
 			return found
 		}
 	}
+	for _, r := range h.regex {
+		if r.name.MatchString(host) {
+			return r
+		}
+	}
 	return h.any
 }
 
@@ -61,12 +69,17 @@ func (h *Hosts) All(yield func(*Host) bool) {
 			}
 		}
 	}
+	for _, v := range h.regex {
+		if !yield(v) {
+			return
+		}
+	}
 	yield(h.any)
 }
 
 // Len is the number of hosts that some Ingress has named.
 func (h *Hosts) Len() int {
-	n := h.exact.Len() + h.wildcard.Len()
+	n := h.exact.Len() + h.wildcard.Len() + len(h.regex)
 	if len(h.any.Rules) > 0 || h.any.Fallback != nil {
 		n++
 	}
@@ -87,6 +100,13 @@ func (h *Hosts) with(changed map[string]*Host, fallback *Rule) *Hosts {
 		case pattern == "":
 			if next.any = v; v == nil {
 				next.any = &Host{}
+			}
+			continue
+		case pattern[0] == '~':
+			next.regex = slices.DeleteFunc(slices.Clone(next.regex), func(h *Host) bool { return h.Pattern == pattern })
+			if v != nil {
+				i, _ := slices.BinarySearchFunc(next.regex, pattern, func(h *Host, p string) int { return strings.Compare(h.Pattern, p) })
+				next.regex = slices.Insert(next.regex, i, v)
 			}
 			continue
 		case pattern[0] == '*':

@@ -20,6 +20,9 @@ import (
 // ingress-nginx, and manifests have come to rely on it.
 func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) {
 	h := &Host{Pattern: pattern}
+	if text, ok := strings.CutPrefix(pattern, "~"); ok {
+		h.name = regexp.MustCompile("(?i)" + text) // the dialect has read it
+	}
 	// Aliases count only where no rule names the host, and redirections only where
 	// neither does.
 	alias := !slices.ContainsFunc(fragments, func(f *fragment) bool { return f.names(pattern, false) })
