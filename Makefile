@@ -49,6 +49,14 @@ deps: ## Install what the machine lacks (Debian, Ubuntu)
 	@missing=; for pair in runc:runc curl:curl openssl:openssl ip:iproute2 nft:nftables dig:bind9-dnsutils; do \
 	  PATH=$$PATH:/usr/sbin:/sbin command -v $${pair%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
+	@$(MAKE) -s .cache/nginx/root
+
+# Debian's nginx, which tests compare with: unpacked, as installing it would start it.
+.cache/nginx/root:
+	@mkdir -p .cache/nginx && cd .cache/nginx && rm -rf *.deb unpacked && \
+	if command -v apt-get dpkg >/dev/null && { apt-get download -q nginx libpcre2-8-0 || { $(SUDO) apt-get update -q && apt-get download -q nginx libpcre2-8-0; }; } >log 2>&1; then \
+	  for deb in *.deb; do dpkg -x $$deb unpacked || exit 1; done; mv unpacked root; rm -f *.deb; \
+	else echo "nginx cannot be fetched; tests that compare with it are skipped"; fi
 
 up: deps build ## Start a cluster with Fairway and the quick start in it
 	$(SUDO) $(BIN)/fairway up --name $(CLUSTER)

@@ -51,7 +51,9 @@ func (x *exchange) errorPage(status int, e *route.Errors) bool {
 // describe adds the headers by which the backend of error pages knows what happened.
 func (x *exchange) describe(h http.Header, status int) {
 	h.Set("X-Code", fmt.Sprint(status))
-	h.Set("X-Format", x.fields.Get("Accept"))
+	if accept := x.fields.Get("Accept"); accept != "" {
+		h.Set("X-Format", accept)
+	}
 	h.Set("X-Original-Uri", x.requestURI())
 	h.Set("X-Namespace", x.rule.Source.Ref.Namespace)
 	h.Set("X-Ingress-Name", x.rule.Source.Ref.Name.Name)

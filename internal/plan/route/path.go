@@ -15,8 +15,8 @@ var ErrPath = errors.New("ambiguous path")
 // dialects:
 //
 //   - match: escapes are decoded, but for %2F, %5C and %25, which would change
-//     meaning; runs of slashes are one slash, as nginx merges them; the segments "." and
-//     ".." are resolved (RFC 3986, section 5.2.4).
+//     meaning; runs of slashes are one slash, as nginx merges them; after that the segments
+//     "." and ".." are resolved (RFC 3986, section 5.2.4).
 //   - forward: the bytes of the client, with dot segments resolved. A backend may
 //     merge slashes and decode escapes itself or not: both readings match
 //     the same rule.
@@ -50,7 +50,9 @@ func CanonicalPath(raw string) (match, forward string, err error) {
 				f.WriteByte('/')
 			}
 		default:
-			marks = append(marks, mark{m.Len(), f.Len()})
+			if segment != "" { // slashes are merged first, as in nginx: "/a//.." is "/"
+				marks = append(marks, mark{m.Len(), f.Len()})
+			}
 			if err := appendSegment(&m, segment); err != nil {
 				return "", "", err
 			}

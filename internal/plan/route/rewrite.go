@@ -34,8 +34,10 @@ func (r *Rewrite) Apply(path, query string) (newPath, newQuery string) {
 func (r *Rewrite) expand(path string) string {
 	groups := r.Regex.FindStringSubmatchIndex(path)
 	var b strings.Builder
+	inQuery := false
 	for i := 0; i < len(r.Target); i++ {
 		c := r.Target[i]
+		inQuery = inQuery || c == '?'
 		if c != '$' || i+1 == len(r.Target) {
 			b.WriteByte(c)
 			continue
@@ -44,6 +46,10 @@ func (r *Rewrite) expand(path string) string {
 		n := 2 * int(r.Target[i]-'0')
 		if n+1 < len(groups) && groups[n] >= 0 {
 			group := path[groups[n]:groups[n+1]]
+			if inQuery {
+				b.WriteString(escapeArgument(group))
+				continue
+			}
 			// A "?" that was escaped in the request must not begin the query.
 			b.WriteString(strings.ReplaceAll(group, "?", "%3F"))
 		}
@@ -56,6 +62,10 @@ func (r *Rewrite) expand(path string) string {
 func escapePath(s string) string { return escape(s, "/-._~!$&'()*+,;=:@") }
 
 func escapeQuery(s string) string { return escape(s, "/-._~!$&'()*+,;=:@?") }
+
+// escapeArgument escapes what would end an argument or mean something else in it: what
+// nginx escapes of groups that a rewrite puts behind the question mark.
+func escapeArgument(s string) string { return escape(s, "/-._~!$'()*,=:@") }
 
 func escape(s, allowed string) string {
 	clean := true
