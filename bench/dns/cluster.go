@@ -42,6 +42,7 @@ func measureCluster(ctx context.Context, t tools, without []string, dir string, 
 		}
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", ports[1])
+	weights := map[string]weight{}
 	for _, s := range []struct {
 		server server
 		args   []string
@@ -52,31 +53,43 @@ func measureCluster(ctx context.Context, t tools, without []string, dir string, 
 		if slices.Contains(without, s.server.name) {
 			continue
 		}
-		if err := weigh(ctx, t, a, &s.server, s.args, dir, changes, set); err != nil {
+		if weights[s.server.name], err = weigh(ctx, t, a, &s.server, s.args, dir, changes, set); err != nil {
 			return fmt.Errorf("%s: %w", s.server.name, err)
 		}
+	}
+	if f, c := weights["fairway"], weights["coredns"]; c.steady > 0 {
+		set.Add("fairway / coredns", a.describe(), "memory (RSS)", "ratio", f.steady/c.steady)
+		set.Add("fairway / coredns", a.describe(), "highest memory during a relist", "ratio", f.peak/c.peak)
+		set.Add("fairway / coredns", a.describe(), "change to new answer, p99", "ratio", f.p99/c.p99)
 	}
 	return nil
 }
 
-func weigh(ctx context.Context, t tools, a *api, s *server, args []string, dir string, changes int, set *record.Set) error {
-	of := fmt.Sprintf("%d Services, %d endpoints of headless ones", a.n, a.n/2*perHeadless)
+// weight is what following a cluster costs: KiB, and ms until a change is answered.
+type weight struct{ steady, peak, p99 float64 }
+
+func (a *api) describe() string {
+	return fmt.Sprintf("%d Services, %d endpoints of headless ones", a.n, a.n/2*perHeadless)
+}
+
+func weigh(ctx context.Context, t tools, a *api, s *server, args []string, dir string, changes int, set *record.Set) (w weight, err error) {
+	of := a.describe()
 	start := time.Now()
 	if err := s.start(ctx, t, dir, args); err != nil {
-		return err
+		return w, err
 	}
 	defer stopAll([]*server{s})
 	last, ns := serviceName(a.n - 1)
-	if _, err := until(ctx, s.addr, fmt.Sprintf("%s.%s.svc.cluster.local.", last, ns), "", time.Minute); err != nil {
-		return err
+	if _, err := until(ctx, s.addr, fmt.Sprintf("%s.%s.svc.cluster.local.", last, ns), "", 3*time.Minute); err != nil {
+		return w, err
 	}
 	set.Add(s.name, of, "start to first complete answer", "s", time.Since(start).Seconds())
 	time.Sleep(5 * time.Second) // what was needed only to get there is given back
-	before, err := peer.Memory(s.cmd.Process.Pid)
+	w.steady, err = peer.Memory(s.cmd.Process.Pid)
 	if err != nil {
-		return err
+		return w, err
 	}
-	set.Add(s.name, of, "memory (RSS)", "MiB", before/1024)
+	set.Add(s.name, of, "memory (RSS)", "MiB", w.steady/1024)
 
 	first, ns := serviceName(0)
 	name := fmt.Sprintf("%s.%s.svc.cluster.local.", first, ns)
@@ -84,30 +97,31 @@ func weigh(ctx context.Context, t tools, a *api, s *server, args []string, dir s
 	for range changes {
 		at := time.Now()
 		if _, err := until(ctx, s.addr, name, a.change(), 10*time.Second); err != nil {
-			return err
+			return w, err
 		}
 		took = append(took, float64(time.Since(at).Microseconds())/1000)
 		time.Sleep(5 * time.Millisecond)
 	}
 	slices.Sort(took)
 	set.Add(s.name, of, "change to new answer, p50", "ms", took[(len(took)-1)/2])
-	set.Add(s.name, of, "change to new answer, p99", "ms", took[(len(took)-1)*99/100])
+	w.p99 = took[(len(took)-1)*99/100]
+	set.Add(s.name, of, "change to new answer, p99", "ms", w.p99)
 
 	// 5 resets the highest resident set (proc(5)).
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.cmd.Process.Pid), []byte("5"), 0); err != nil {
-		return err
+		return w, err
 	}
 	a.expire()
 	time.Sleep(5 * time.Second)
-	if _, err := until(ctx, s.addr, name, a.change(), 30*time.Second); err != nil { // it follows again
-		return err
+	if _, err := until(ctx, s.addr, name, a.change(), 2*time.Minute); err != nil { // it follows again
+		return w, err
 	}
-	peak, err := highest(s.cmd.Process.Pid)
+	w.peak, err = highest(s.cmd.Process.Pid)
 	if err != nil {
-		return err
+		return w, err
 	}
-	set.Add(s.name, of, "highest memory during a relist", "MiB", peak/1024)
-	return nil
+	set.Add(s.name, of, "highest memory during a relist", "MiB", w.peak/1024)
+	return w, nil
 }
 
 var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)

@@ -12,11 +12,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +30,10 @@ import (
 )
 
 func main() {
+	if err := pin(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench-dns:", err)
+		os.Exit(1)
+	}
 	runs := flag.Int("runs", 5, "how often to measure each server")
 	length := flag.Duration("time", 3*time.Second, "length of a measurement")
 	names := flag.Int("names", 5000, "how many Services")
@@ -42,6 +50,29 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench-dns:", err)
 		os.Exit(1)
 	}
+}
+
+// pinned is set in the environment of the program that runs where it should.
+const pinned = "FAIRWAY_BENCH_PINNED"
+
+// pin runs this program, the API server and the client in it, on the second
+// processor: the first is the servers'.
+func pin() error {
+	if os.Getenv(pinned) != "" {
+		return nil
+	}
+	if runtime.NumCPU() < 2 {
+		return errors.New("needs two processors, one for the servers and one for the client")
+	}
+	taskset, err := exec.LookPath("taskset")
+	if err != nil {
+		return fmt.Errorf("%w: apt-get install util-linux", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(taskset, append([]string{"taskset", "-c", "1", self}, os.Args[1:]...), append(os.Environ(), pinned+"=1"))
 }
 
 func run(ctx context.Context, root string, without []string, also, into string, names, runs, services, changes int, length time.Duration) error {
@@ -99,7 +130,8 @@ func run(ctx context.Context, root string, without []string, also, into string, 
 	return set.WriteJSON(filepath.Join(root, "bench", "out"), "dns")
 }
 
-// half is half of the rate at which the server was saturated just before.
+// half is half of the rate at which the slowest was saturated just before, so
+// that all are asked at the same; CoreDNS, which is slower by far, at half of its own.
 const half = -1
 
 // The cases. Rates are in queries per second; 0 is as fast as the server goes.
@@ -119,29 +151,44 @@ var cases = []struct {
 // the machine disturbs all of them.
 func measureAll(ctx context.Context, t tools, dir string, servers []*server, length time.Duration, set *record.Set) error {
 	saturated := map[*server]float64{}
+	slowest := math.Inf(1) // but for CoreDNS
 	for _, c := range cases {
+		got := map[string]figures{}
 		for _, s := range servers {
 			if (c.cluster && !s.zone) || (!c.cluster && !s.forwards) {
 				continue
 			}
 			rate := c.rate
 			if rate == half {
-				rate = int(saturated[s] / 2)
+				rate = int(min(saturated[s], slowest) / 2)
 			}
 			m, err := measure(ctx, t, s, filepath.Join(dir, c.queries), rate, length)
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", c.name, s.name, err)
 			}
+			got[s.name] = m
 			set.Add(s.name, c.name, "CPU per query", "µs", m.cpu)
 			if c.rate == 0 {
 				if c.cluster {
-					saturated[s] = m.rate
+					if saturated[s] = m.rate; s.name != "coredns" {
+						slowest = min(slowest, m.rate)
+					}
 				}
 				set.Add(s.name, c.name, "throughput", "queries/s", m.rate)
 			} else {
 				set.Add(s.name, c.name, "p99 latency", "µs", m.p99)
 			}
 			set.Add(s.name, c.name, "lost queries", "%", m.lost)
+		}
+		for _, peer := range servers {
+			m, ok := got[peer.name]
+			if !ok || peer.name == "fairway" {
+				continue
+			}
+			set.Add("fairway / "+peer.name, c.name, "CPU per query", "ratio", got["fairway"].cpu/m.cpu)
+			if c.rate == half {
+				set.Add("fairway / "+peer.name, c.name, "p99 latency", "ratio", got["fairway"].p99/m.p99)
+			}
 		}
 	}
 	for _, s := range servers {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -73,13 +74,24 @@ func ask(ctx context.Context, t tools, s *server, queries string, rate int, leng
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "taskset", args...)
 	cmd.Env = t.env
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("dnsperf: %w\n%s", err, out.Bytes())
+	// To a file, not to a pipe: reading every line would take its time from dnsperf.
+	out, err := os.CreateTemp("", "dnsperf")
+	if err != nil {
+		return nil, err
 	}
-	return out.Bytes(), nil
+	defer os.Remove(out.Name())
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	text, readErr := os.ReadFile(out.Name())
+	if err != nil {
+		return nil, fmt.Errorf("dnsperf: %w\n%s", err, tail(text))
+	}
+	return text, readErr
 }
+
+// tail is the end of a program's output.
+func tail(text []byte) []byte { return text[max(0, len(text)-2000):] }
 
 func number(re *regexp.Regexp, text []byte) float64 {
 	m := re.FindSubmatch(text)
