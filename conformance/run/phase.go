@@ -42,7 +42,8 @@ var phases = []phase{
 var quick = phase{name: "quick", nodes: 2, focus: `\[sig-network\].*(` + strings.Join([]string{
 	`Services should (serve a basic endpoint|serve multiport|be able to (switch session affinity|change the type from ExternalName)|have session affinity work)`,
 	`Services should (preserve source pod IP|be rejected|respect internalTrafficPolicy=Local Pod$)`,
-	`EndpointSlice should`, `HostPort`, `Granular Checks: Pods`,
+	`LoadBalancers.*(should have session affinity work|should target all nodes|Service without NodePort)`,
+	`EndpointSlice should`, `HostPort`, `Granular Checks: (Pods|Services should function for pod-Service: (http|udp))`,
 	`DNS should provide DNS for (services|pods for Subdomain|ExternalName)`,
 	`Conntrack should be able to preserve UDP traffic when server pod cycles for a ClusterIP`,
 	`Netpol .*should (support a 'default-deny-all' policy|enforce policy to allow ingress traffic from pods in all namespaces)`,
