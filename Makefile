@@ -92,10 +92,10 @@ bench-dns: fairway ## Measure the cost of a DNS query beside its peers (fetches 
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./dns
 	cd bench && ../$(BIN)/bench/dns $(or $(ARGS),-o ../docs/performance.md)
 
-bench-http: ## Measure the cost of an HTTP request beside its peers (fetches them once)
+bench-http: ## Measure the cost of an HTTP request beside its peers (fetches them once; 10 minutes)
 	$(GO) build -ldflags '$(LD)' -o $(BIN)/bench/ ./internal/proxy/standalone
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./http
-	cd bench && ../$(BIN)/bench/http
+	cd bench && ../$(BIN)/bench/http $(or $(ARGS),-o ../docs/performance.md)
 
 bench-services: ## Measure Services beside kube-proxy and a direct connection (20 minutes; ARGS=-quick: 4)
 	cd kube && $(GO) build -o ../$(BIN)/bench/ ./cmd/kube-proxy

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -19,8 +20,12 @@ import (
 	"github.com/fairway-net/fairway/internal/model"
 )
 
+// faults makes TestChangesUnderLoad take a minute, with 5,000 requests per second.
+var faults = flag.Bool("faults", false, "let changes go on for a minute, under 5,000 requests per second")
+
 // TestChangesUnderLoad changes routes, certificates and endpoints while clients
-// ask over HTTP/1.1 and HTTP/2: no request may fail.
+// ask over HTTP/1.1 and HTTP/2, download and talk: nothing may fail. Its clients ask as
+// often as they get answers, with -faults at a rate.
 func TestChangesUnderLoad(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.backend("a"), w.backend("b")
@@ -32,15 +37,20 @@ func TestChangesUnderLoad(t *testing.T) {
 	var requests atomic.Int64
 	var wg sync.WaitGroup
 	long := w.long(stop, &wg)
-	for i := range 6 {
+	clients, every, pause := 6, time.Duration(0), time.Millisecond
+	if *faults {
+		clients, every, pause = 50, 10*time.Millisecond, 60*time.Millisecond
+	}
+	begun := time.Now()
+	for i := range clients {
 		url := []string{"http://h.example/x", "https://h.example/x"}[i%2]
 		wg.Go(func() {
 			c := w.client()
-			for {
+			for due := begun; ; due = due.Add(every) {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-time.After(time.Until(due)):
 				}
 				resp, text, err := w.try(c, "GET", url, nil)
 				if err != nil || resp.StatusCode != 200 {
@@ -61,10 +71,12 @@ func TestChangesUnderLoad(t *testing.T) {
 			addrs := []netip.AddrPort{addrOf(a), addrOf(b)}
 			w.set(sliceNamed("a-0", "a", addrs[i/3%2]))
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(pause)
 	}
+	took := time.Since(begun)
 	close(stop)
 	wg.Wait()
+	t.Logf("%d requests, %.0f per second, during 1,000 changes", requests.Load(), float64(requests.Load())/took.Seconds())
 	if n := requests.Load(); n < 1000 {
 		t.Errorf("only %d requests during 1,000 changes", n)
 	}

@@ -204,7 +204,7 @@ func (s *Server) Run(ctx context.Context) error {
 		var config *tls.Config
 		if name == "https" {
 			config = s.tlsConfig(name)
-			config.NextProtos = []string{"h2", "http/1.1"}
+			config.NextProtos = []string{"h2", "http/1.1", "http/1.0"} // curl --http1.0 offers nothing else
 			configs = append(configs, config)
 		}
 		s.accepts.Go(func() {
