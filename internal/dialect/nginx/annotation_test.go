@@ -264,37 +264,6 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// FuzzParse: no annotation, whatever its value, makes Parse fail; a rejection
-// names its field, and text that came through holds nothing that ends a header.
-func FuzzParse(f *testing.F) {
-	for _, a := range Annotations() {
-		for _, v := range []string{a.Default, "true", "x", "$request_uri", "/a$1", "200 5m", "https://a.example/$host?x=${args}", "a b", "10.0.0.0/8"} {
-			f.Add(a.Key, v)
-		}
-	}
-	f.Add("configuration-snippet", "more_set_headers \"A: $host\";\nif (x) { y {} }\n'")
-	o := NewOptions()
-	o.AllowSnippets = true
-	f.Fuzz(func(t *testing.T, key, value string) {
-		s, rejected := Parse(ref, map[string]string{Prefix + key: value}, o)
-		for _, r := range rejected {
-			if r.Field != Field(Prefix+key) || r.Reason == "" || r.Message == "" || r.Fix == "" {
-				t.Fatalf("%q: %q: rejected without saying all: %+v", key, value, r)
-			}
-		}
-		texts := []string{s.CORS.Methods, s.CORS.Headers, s.CORS.Expose, s.Affinity.Cookie, s.Affinity.Path, s.Affinity.Domain, s.ForwardedPrefix, s.Basic.Realm, s.RewriteTarget,
-			s.AppRoot, s.Redirect.String(), s.Auth.SignIn.String(), s.UpstreamHost.String(), s.Mirror.Host, s.ClientCert.ErrorPage}
-		for _, h := range append(s.Response.Set, s.SetHeader...) {
-			texts = append(texts, h.Name, h.Value.String())
-		}
-		for _, text := range texts {
-			if strings.ContainsAny(text, "\r\n\x00") {
-				t.Fatalf("%q: %q came through as %q", key, value, text)
-			}
-		}
-	})
-}
-
 // TestPageIsFresh: docs/annotations-nginx.md is what the tables say.
 func TestPageIsFresh(t *testing.T) {
 	have, err := os.ReadFile("../../../docs/annotations-nginx.md")
