@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,9 +145,17 @@ func TestLookup(t *testing.T) {
 	fmt.Printf("result: %v %v\n", a, err)
 }
 
-// TestSearchResolvers lets the resolvers of the C library and of Go look names
-// up as a pod's processes do, and counts what they ask.
-func TestSearchResolvers(t *testing.T) {
+// inside is a server in a network namespace, and what looks names up there as a
+// pod's processes do.
+type inside struct {
+	world *outside
+	// lookup runs a program and returns what it prints and how many questions came.
+	lookup func(args ...string) (string, uint64)
+}
+
+// startInside starts a server for a pod with a search path, which is walked there.
+func startInside(t *testing.T) *inside {
+	t.Helper()
 	testkit.NeedRoot(t)
 	ns := testkit.NewNS(t, "search")
 	run := func(args ...string) {
@@ -165,6 +174,13 @@ func TestSearchResolvers(t *testing.T) {
 	}
 	x := searching(t)
 	x.SetPod(zone.Pod{Name: name("default/client"), Addrs: ips("10.244.0.50"), Search: true})
+	many := zone.Records{Name: name("default/sixty")} // more than fit into 512 bytes
+	for i := range 60 {
+		a := netip.AddrFrom4([4]byte{10, 244, 9, byte(i)})
+		many.Hosts = append(many.Hosts, zone.Host{Label: zone.Dashed(a), Addrs: []netip.Addr{a}})
+	}
+	slices.SortFunc(many.Hosts, func(a, b zone.Host) int { return strings.Compare(a.Label, b.Label) })
+	x.Set(many)
 	world := outsideWorld(t) // outside the namespace, as is the server but for its sockets
 	var s *Server
 	err := ns.Do(func() (err error) {
@@ -174,10 +190,10 @@ func TestSearchResolvers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, time.Second) }()
-	defer func() { cancel(); <-done }()
+	t.Cleanup(func() { cancel(); <-done })
 	lookup := func(args ...string) (string, uint64) {
 		before := s.stats.sum()["udp"].queries.Load()
 		cmd := exec.Command("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), ns.Fd()), "unshare", "-m", "sh", "-c",
@@ -188,6 +204,44 @@ func TestSearchResolvers(t *testing.T) {
 		}
 		return string(b), s.stats.sum()["udp"].queries.Load() - before
 	}
+	return &inside{world, lookup}
+}
+
+// TestMuslResolver: the resolver of Alpine's images, which asks for both families
+// at once over a socket that is not connected, and knows no TCP.
+func TestMuslResolver(t *testing.T) {
+	program := muslLookup(t)
+	in := startInside(t)
+	for _, c := range []struct {
+		name, want string
+		addrs      int // at least
+		questions  uint64
+	}{
+		{"web.example.com", "192.0.2.80", 2, 2},
+		{"www.example.com", "192.0.2.80", 2, 2},
+		{"web.default.svc.cluster.local", "10.96.0.20", 2, 2},
+		{"none.example.com", "", 0, 2},
+		{"web", "10.96.0.20", 2, 2},
+		{"plain", "10.96.0.21", 1, 2}, // of one family
+		{"web.early", "10.96.0.22", 1, 4},
+		{"sixty", "10.244.9.", 20, 2}, // as many as fit
+	} {
+		in.world.asked.Store(0)
+		out, n := in.lookup(program, c.name)
+		if !strings.Contains(out, c.want) || c.want == "" && out != "" || strings.Count(out, "\n") < c.addrs || n != c.questions {
+			t.Errorf("%s: %d questions, %q", c.name, n, out)
+		}
+		if asked := in.world.asked.Load(); asked > 2 {
+			t.Errorf("%s: %d questions to upstream", c.name, asked)
+		}
+	}
+}
+
+// TestSearchResolvers lets the resolvers of the C library and of Go look names
+// up, and counts what they ask.
+func TestSearchResolvers(t *testing.T) {
+	in := startInside(t)
+	lookup, world := in.lookup, in.world
 	for _, c := range []struct {
 		name, want string
 		questions  uint64 // of the C library
