@@ -29,12 +29,16 @@ static __always_inline int related(struct __sk_buff *skb, struct pkt *p, bool in
 	struct conn *c = find_reverse(&inner.t, SCOPE_NODE);
 	if (!c || !(c->flags & CONN_NAT))
 		return TCX_PASS;
-	bool redirect = c->flags & CONN_REDIRECT;
+	bool redirect = c->flags & CONN_REDIRECT, self = c->flags & CONN_SELF, own = c->service;
 	struct tuple to = c->to;
 	int reason = rewrite_error(skb, p, &inner, &to);
 	if (reason)
 		return drop(reason);
-	return ingress && redirect ? forward(skb, p, true) : TCX_PASS;
+	if (self)
+		return bounce(skb, BPF_F_INGRESS);
+	if (ingress)
+		return redirect ? forward(skb, p, true) : TCX_PASS;
+	return own ? forward(skb, p, false) : TCX_PASS; /* as in to_net */
 }
 
 /* open_service handles the first packet to a Service. local: it is from a socket
@@ -49,6 +53,8 @@ __global int open_service(struct __sk_buff *skb, struct pkt *p, bool local)
 	struct frontend *fe = frontend_of(&p->t.dst, p->t.dport, p->t.proto);
 	if (!fe)
 		return net_of(&p->t.dst) & NET_SERVICE ? drop(DROP_UNALLOCATED) : TCX_PASS;
+	if (p->overtaken)
+		return drop(DROP_FRAGMENT);
 	/* Out of the middle of a connection that is not in the table. At an address
 	 * of the node it may be the node's own, and the stack knows. */
 	if (midway(p))
@@ -61,7 +67,7 @@ __global int open_service(struct __sk_buff *skb, struct pkt *p, bool local)
 
 	struct tuple to = p->t;
 	__u32 flags = CONN_NAT;
-	bool ours = !b.local && !local;
+	bool ours = !b.local && !local, self = same(&to.src, &b.addr);
 	to.dst = b.addr;
 	to.dport = b.port;
 	if (ours) {
@@ -70,13 +76,18 @@ __global int open_service(struct __sk_buff *skb, struct pkt *p, bool local)
 			return drop(DROP_NO_ROUTE);
 		to.src = *own;
 		flags |= CONN_REDIRECT;
-	} else if (same(&to.src, &to.dst)) { /* the node itself, which takes nothing from its own address */
-		return drop(DROP_NO_ROUTE);
+	} else if (self) { /* the node itself, which takes nothing from its own address: it is the Service's to both ends */
+		if (!local)
+			return drop(DROP_NO_ROUTE);
+		to.src = p->t.dst;
+		flags |= CONN_SELF;
 	}
 	reason = reserve(&p->t, &to, flags, fe->service, !ours);
 	if (!reason)
 		reason = rewrite(skb, p, &to);
-	return reason ? drop(reason) : forward(skb, p, ours);
+	if (reason)
+		return drop(reason);
+	return flags & CONN_SELF ? bounce(skb, BPF_F_INGRESS) : forward(skb, p, ours);
 }
 
 SEC("tcx/ingress")
@@ -90,6 +101,8 @@ int from_net(struct __sk_buff *skb)
 	int reason = parse(skb, &p);
 	if (reason == DROP_FRAGMENT && is_service(&p.t.dst))
 		return drop(DROP_FRAGMENT); /* it came before the first one, which has the port */
+	if (reason == DROP_FRAGMENT)
+		passed_early(&p); /* at the node's own address it may be for the node */
 	if (reason)
 		return TCX_PASS; /* what cannot be read cannot belong to a Service */
 	if (p.kind == KIND_NEIGHBOUR)
@@ -105,6 +118,8 @@ int from_net(struct __sk_buff *skb)
 		forget(&p.t, c);
 		return open_service(skb, &p, false);
 	}
+	if (p.overtaken)
+		return drop(DROP_FRAGMENT);
 	if (vanished(c, &p))
 		return refuse(skb, &p, DROP_BACKEND_GONE, 0);
 	touch(c, &p, false);
@@ -161,9 +176,12 @@ int to_net(struct __sk_buff *skb)
 	if (own && vanished(c, &p))
 		return refuse(skb, &p, DROP_BACKEND_GONE, BPF_F_INGRESS);
 	touch(c, &p, false);
+	bool self = c->flags & CONN_SELF;
 	struct tuple to = c->to;
 	int reason = rewrite(skb, &p, &to);
 	if (reason)
 		return drop(reason);
+	if (self)
+		return bounce(skb, BPF_F_INGRESS);
 	return own ? forward(skb, &p, false) : TCX_PASS; /* what this node opened goes where the backend is */
 }

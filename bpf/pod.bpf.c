@@ -40,7 +40,24 @@ __global int hairpin_error(struct __sk_buff *skb, struct pkt *p, struct pkt *inn
 		return TCX_PASS;
 	reverse(&to, &c->to);
 	int reason = rewrite_error(skb, p, inner, &to);
-	return reason ? drop(reason) : bounce(skb);
+	return reason ? drop(reason) : bounce(skb, 0);
+}
+
+/* About an answer of a Service to the pod; TCX_NEXT: there was none. */
+__global int error_to_service(struct __sk_buff *skb, struct pkt *p, struct pkt *inner)
+{
+	struct tuple to;
+	if (!p || !inner)
+		return TCX_DROP;
+	struct conn *c = find_reverse(&inner->t, SCOPE_POD_OUT);
+	if (!c || !(c->flags & CONN_NAT))
+		return TCX_NEXT;
+	to = c->to;
+	bool hairpin = same(&p->t.src, &to.dst);
+	int reason = rewrite_error(skb, p, inner, &to);
+	if (reason)
+		return drop(reason);
+	return hairpin ? bounce(skb, 0) : TCX_PASS;
 }
 
 /* About what the node has sent to the pod, perhaps through a Service. */
@@ -67,6 +84,9 @@ __global int error_from_pod(struct __sk_buff *skb, struct pkt *p, const struct e
 		return hairpin_error(skb, p, &inner);
 	if (ep->egress != POLICY_NONE && !about_flow(&inner.t, SCOPE_POD_IN, SCOPE_POD_OUT))
 		return drop(DROP_POLICY_EGRESS);
+	int verdict = error_to_service(skb, p, &inner);
+	if (verdict != TCX_NEXT)
+		return verdict;
 	return to_node ? error_to_node(skb, p, &inner) : TCX_PASS;
 }
 
@@ -135,7 +155,7 @@ __global int open_from_pod(struct __sk_buff *skb, struct pkt *p, const struct en
 		reason = rewrite(skb, p, &to);
 	if (reason)
 		return drop(reason);
-	return hairpin ? bounce(skb) : TCX_PASS;
+	return hairpin ? bounce(skb, 0) : TCX_PASS;
 }
 
 /* A packet that a rewritten flow's opener sends. */
@@ -160,7 +180,7 @@ __global int rewritten_from_pod(struct __sk_buff *skb, struct pkt *p, struct con
 	c = find(&to, SCOPE_POD_OUT);
 	if (c)
 		touch(c, p, false);
-	return hairpin ? bounce(skb) : TCX_PASS;
+	return hairpin ? bounce(skb, 0) : TCX_PASS;
 }
 
 /* What the pod answers itself. */
@@ -175,7 +195,7 @@ __global int hairpin_reply(struct __sk_buff *skb, struct pkt *p)
 	touch(c, p, true);
 	reverse(&to, &c->to);
 	int reason = rewrite(skb, p, &to);
-	return reason ? drop(reason) : bounce(skb);
+	return reason ? drop(reason) : bounce(skb, 0);
 }
 
 /* What the pod answers its own node, which may have asked a Service. */

@@ -13,7 +13,9 @@
  * in the socket does (two allocations that are accounted, and given back by RCU):
  * of all that is done for a connection to a Service it was the dearest part.
  *
- * Whatever is not a Service passes untouched. A frontend with source ranges is
+ * Whatever is not a Service passes untouched. So does what would get in its own
+ * way, two Services with one backend by one local port: the packet hooks, which
+ * can give it another port, translate it. A frontend with source ranges is
  * left to the packet hooks where the source is a pod's: here it is not known. */
 #include "lib/lb.h"
 
@@ -63,8 +65,41 @@ static __always_inline bool decidable(struct bpf_sock_addr *ctx, const struct fr
 	return true;
 }
 
-/* translate finds the peer for dst. PROCEED with pr->vport 0: not a Service. */
-static __always_inline int translate(struct bpf_sock_addr *ctx, const struct addr *dst, struct peer *pr)
+static __always_inline bool to_service(const struct addr *vip, __be16 vport, const struct addr *dst, __be16 port)
+{
+	return vport == port && same(vip, dst);
+}
+
+static __always_inline void bound_to(struct bpf_sock_addr *ctx, __u16 lport, const struct addr *backend, __be16 bport, struct bound_key *k)
+{
+	*k = (struct bound_key){.netns = bpf_get_netns_cookie(ctx), .backend = *backend, .bport = bport, .lport = lport, .proto = ctx->protocol};
+}
+
+/* Whether what is to become of a connect from lport (0: any), or of a datagram of a socket with the
+ * peers ps, cannot be told from what another Service's already is. */
+static __always_inline bool taken(struct bpf_sock_addr *ctx, const struct peers *ps, __u16 lport, const struct addr *dst, const struct backend *b)
+{
+	if (ps) {
+		for (int i = 0; i < NUM_PEERS; i++) {
+			const struct peer *p = &ps->p[i];
+			if (p->vport && p->bport == b->port && same(&p->backend, &b->addr) && !to_service(&p->vip, p->vport, dst, ctx->user_port))
+				return true;
+		}
+		return false;
+	}
+	if (!lport)
+		return false;
+	struct bound_key k;
+	bound_to(ctx, lport, &b->addr, b->port, &k);
+	struct bound *o = bpf_map_lookup_elem(&bound, &k);
+	return o && !to_service(&o->vip, o->vport, dst, ctx->user_port);
+}
+
+enum { CHOICES = 8 };
+
+/* translate finds the peer for dst. PROCEED with pr->vport 0: not a Service, or
+ * one for the packet hooks. ps, lport: see taken. */
+static __always_inline int translate(struct bpf_sock_addr *ctx, const struct addr *dst, const struct peers *ps, __u16 lport, struct peer *pr)
 {
 	/* The node's loopback is a frontend to the node. A pod's is its own. */
 	if (is_local(dst) && bpf_get_netns_cookie(ctx) != host_netns)
@@ -79,7 +114,14 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, const struct add
 		return REFUSE;
 	}
 	struct addr client = client_of(ctx);
-	int reason = choose(fe, true, &client, &b);
+	bool clash = false;
+	int reason = DROP_NONE;
+	for (int i = 0; i < CHOICES; i++) {
+		reason = choose(fe, true, &client, &b);
+		clash = !reason && taken(ctx, ps, lport, dst, &b);
+		if (!clash)
+			break;
+	}
 	if (reason == DROP_NO_LOCAL_ENDPOINTS) {
 		bpf_set_retval(-EHOSTUNREACH); /* kube-proxy drops: the client would wait for nothing */
 		return REFUSE;
@@ -88,6 +130,8 @@ static __always_inline int translate(struct bpf_sock_addr *ctx, const struct add
 		bpf_set_retval(-ECONNREFUSED);
 		return REFUSE;
 	}
+	if (clash)
+		return PROCEED;
 	pr->vip = *dst;
 	pr->vport = ctx->user_port;
 	pr->backend = b.addr;
@@ -125,9 +169,10 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct peer pr = {};
 	struct addr dst = user_addr(ctx, v6);
+	__u16 lport = ctx->sk->src_port;
 	if (ctx->protocol != PROTO_TCP && ctx->protocol != PROTO_UDP)
 		return PROCEED;
-	if (!translate(ctx, &dst, &pr))
+	if (!translate(ctx, &dst, NULL, lport, &pr))
 		return REFUSE;
 	if (!pr.vport) {
 		/* Of a connect before this one. That a TCP socket has had one, which
@@ -137,6 +182,12 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 		return PROCEED;
 	}
 	note_peer(ctx, &pr);
+	if (lport) {
+		struct bound_key k;
+		struct bound b = {.vip = pr.vip, .vport = pr.vport};
+		bound_to(ctx, lport, &pr.backend, pr.bport, &k);
+		bpf_map_update_elem(&bound, &k, &b, BPF_ANY);
+	}
 	set_user_addr(ctx, v6, &pr.backend, pr.bport);
 	return PROCEED;
 }
@@ -176,7 +227,7 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 		set_user_addr(ctx, v6, &p->backend, p->bport);
 		return PROCEED;
 	}
-	if (!translate(ctx, &dst, &pr))
+	if (!translate(ctx, &dst, ps, 0, &pr))
 		return REFUSE;
 	if (!pr.vport)
 		return PROCEED;

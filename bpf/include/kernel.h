@@ -82,7 +82,8 @@ struct __sk_buff {
 };
 
 struct bpf_sock {
-	__u32 bound_dev_if, family, type, protocol; /* and more */
+	__u32 bound_dev_if, family, type, protocol, mark, priority, src_ip4, src_ip6[4];
+	__u32 src_port; /* host order; 0: not bound yet */
 };
 
 struct bpf_sock_addr {

@@ -48,6 +48,7 @@ LPM(ranges, struct range_key, __u32, MANY);
 LRU(affinities, struct affinity_key, struct affinity, 16384);
 HASH(talkers, struct talker_key, __u32, 262144);
 HASH(gone, struct addr, __u32, 65536); /* pods that are no more, until their address is given again */
+LRU(bound, struct bound_key, struct bound, 4096);
 HASH(tcp_peers, __u64, struct tcp_peer, 131072); /* connected TCP sockets, by cookie, until they are closed */
 SOCK(sock_peer, struct peer);                    /* connected UDP sockets */
 SOCK(sock_peers, struct peers);                  /* those that send to several */

@@ -34,6 +34,7 @@ struct pkt {
 	__u8 later_frag;  /* has no transport header of its own */
 	__u8 udp_no_csum; /* IPv4 UDP without checksum */
 	__u8 opens;       /* the first packet of a connection: SYN or INIT */
+	__u8 overtaken;   /* of a datagram with a fragment that had come too early, see passed_early */
 	__u16 end;        /* offset behind the packet; a frame may be longer */
 };
 
@@ -162,23 +163,44 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct tuple *t, cons
 	return DROP_NONE;
 }
 
+enum { REASSEMBLY = 30 }; /* seconds that receivers wait for all fragments (ipfrag_time of Linux) */
+
 /* Fragments after the first take their ports from it (RFC 6146 section 3.4
  * has the same rule for in-order fragments). */
-static __always_inline int parse_frag(struct tuple *t, const struct frame *f)
+static __always_inline int parse_frag(struct pkt *p, const struct frame *f)
 {
+	struct tuple *t = &p->t;
 	struct frag_key k = {.src = t->src, .dst = t->dst, .id = f->id, .proto = f->proto};
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct frag *seen = bpf_map_lookup_elem(&frags, &k);
+	if (seen && now - seen->seen > REASSEMBLY * 1000000000ull)
+		seen = NULL; /* a datagram long ago had this number */
 	if (f->first) {
-		struct frag ports = {t->sport, t->dport};
-		bpf_map_update_elem(&frags, &k, &ports, BPF_ANY);
+		struct frag here = {.seen = now, .sport = t->sport, .dport = t->dport, .known = 1, .overtaken = seen && !seen->known};
+		bpf_map_update_elem(&frags, &k, &here, BPF_ANY);
+		p->overtaken = here.overtaken;
 		return DROP_NONE;
 	}
-	struct frag *ports = bpf_map_lookup_elem(&frags, &k);
-	if (!ports)
-		return DROP_FRAGMENT;
-	t->sport = ports->sport;
-	t->dport = ports->dport;
 	t->proto = f->proto;
+	if (!seen || !seen->known) {
+		t->sport = f->id; /* for passed_early */
+		t->dport = f->id >> 16;
+		return DROP_FRAGMENT;
+	}
+	t->sport = seen->sport;
+	t->dport = seen->dport;
+	p->overtaken = seen->overtaken;
 	return DROP_NONE;
+}
+
+/* Notes a fragment without ports that has passed. Should its datagram turn out to
+ * be a Service's, it is lost: the rest is dropped then, under the reason that this
+ * one could not be dropped for. */
+static __always_inline void passed_early(const struct pkt *p)
+{
+	struct frag_key k = {.src = p->t.src, .dst = p->t.dst, .id = p->t.sport | (__u32)p->t.dport << 16, .proto = p->t.proto};
+	struct frag early = {.seen = bpf_ktime_get_coarse_ns()};
+	bpf_map_update_elem(&frags, &k, &early, BPF_ANY);
 }
 
 /* parse fills p from an IP packet whose network header is at off. */
@@ -201,7 +223,7 @@ static __always_inline int parse_at(struct __sk_buff *skb, __u32 off, bool v6, s
 			return err;
 	}
 	if (f.first || f.later)
-		return parse_frag(&p->t, &f);
+		return parse_frag(p, &f);
 	return DROP_NONE;
 }
 

@@ -198,8 +198,8 @@ static __always_inline int refuse(struct __sk_buff *skb, struct pkt *p, __u32 re
 	return p->v6 ? reject6(skb, p, how) : reject4(skb, p, how);
 }
 
-/* Sends a packet back to the pod it came from. */
-static __always_inline int bounce(struct __sk_buff *skb)
+/* Sends a packet back to where it came from: the pod (how: 0), or this node (BPF_F_INGRESS). */
+static __always_inline int bounce(struct __sk_buff *skb, __u32 how)
 {
 	__u8 eth[12];
 	if (bpf_skb_load_bytes(skb, 0, eth, sizeof(eth)))
@@ -207,5 +207,5 @@ static __always_inline int bounce(struct __sk_buff *skb)
 	swap_macs(eth);
 	if (bpf_skb_store_bytes(skb, 0, eth, sizeof(eth), 0))
 		return drop(DROP_REWRITE);
-	return bpf_redirect(skb->ifindex, 0);
+	return bpf_redirect(skb->ifindex, how);
 }

@@ -68,6 +68,7 @@ enum {
 	CONN_FIN = 1 << 3,      /* FIN seen in the key's direction */
 	CONN_FIN_REV = 1 << 4,  /* FIN seen in the other */
 	CONN_RST = 1 << 5,
+	CONN_SELF = 1 << 7,     /* from this node to itself: it goes back into the stack */
 	CONN_ORIGIN = 1 << 6,   /* to is what the opener sent: replies are to look as if they came from there */
 };
 
@@ -190,7 +191,12 @@ struct frag_key {
 };
 
 struct frag {
+	__u64 seen;
 	__be16 sport, dport;
+	__u8 known;     /* the first fragment was here: the ports are set */
+	__u8 overtaken; /* by another one, which nobody could name */
+	__u16 zero;
+	__u32 zero2;
 };
 
 /* What the node is called; index 0 of the map node. */
@@ -214,6 +220,22 @@ struct peer {
 struct tcp_peer {
 	struct peer peer;
 	__u64 netns; /* cookie: where the agent has to look for the socket */
+};
+
+/* A socket that has chosen its port itself, and what has it: to the Service that
+ * another one of the same port talks to by the same backend, there is no way. */
+struct bound_key {
+	__u64 netns; /* cookie */
+	struct addr backend;
+	__be16 bport;
+	__u16 lport;
+	__u32 proto;
+};
+
+struct bound {
+	struct addr vip;
+	__be16 vport;
+	__u16 zero;
 };
 
 /* An unconnected UDP socket may talk to several Services in turn, as resolvers

@@ -135,7 +135,9 @@ func (n *Node) served(p Packet, b service.Backend) Outcome {
 		if o = n.masquerade(o, b.Addr.Addr()); o.Reason != "" {
 			return o
 		}
-	case p.From != FromPod && itself:
+	case p.From == FromNode && itself: // each end sees the Service as the other
+		o.Src = netip.AddrPortFrom(p.Dst.Addr(), 0)
+	case p.From == FromNet && itself:
 		return Outcome{Reason: "NoRoute"}
 	}
 	return n.deliver(p, o)

@@ -128,10 +128,11 @@ func (c *Conn) AskWithin(text string, timeout time.Duration) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return parseAnswer(line)
+	return ParseAnswer(line)
 }
 
-func parseAnswer(line string) (Answer, error) {
+// ParseAnswer reads what a server of Serve says.
+func ParseAnswer(line string) (Answer, error) {
 	var a Answer
 	var client string
 	if _, err := fmt.Sscan(line, &a.Server, &client, &a.Text); err != nil {
@@ -188,5 +189,5 @@ func (u *UDP) Ask(addr, text string) (Answer, error) {
 	if from.String() != to.String() {
 		return Answer{}, fmt.Errorf("the answer comes from %v, not from %v", from, to)
 	}
-	return parseAnswer(string(buf[:n]))
+	return ParseAnswer(string(buf[:n]))
 }

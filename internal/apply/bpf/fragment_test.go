@@ -95,3 +95,40 @@ func TestFragmentOrder(t *testing.T) {
 		send(parts[1], true) // it is sent again, or was there twice
 	}
 }
+
+// At an address that the node has itself a fragment without ports may be for the
+// node, and passes. If its datagram turns out to be a NodePort's or an external
+// IP's, all the rest is dropped, and counted.
+func TestFragmentOvertakesAtNode(t *testing.T) {
+	w := newWorld(t)
+	s := newSim(w.node1)
+	svc, _ := everywhere()
+	w.set(svc, w.b1.IPs...)
+	id := uint16(500)
+	for _, c := range []struct {
+		src, dst string
+		service  bool
+	}{
+		{"198.51.100.9:5000", "198.51.100.1:30080", true}, {"[2001:db8::9]:5000", "[2001:db8::1]:30080", true},
+		{"198.51.100.9:5000", "203.0.113.1:80", true}, {"[2001:db8::9]:5000", "[2001:db8:113::1]:80", true},
+		{"198.51.100.9:5000", "198.51.100.1:53", false}, {"[2001:db8::9]:5000", "[2001:db8::1]:53", false},
+	} {
+		f := &frame{src: netip.MustParseAddrPort(c.src), dst: netip.MustParseAddrPort(c.dst), proto: model.UDP, payload: make([]byte, 100)}
+		send := func(what string, b []byte, passes bool) {
+			t.Helper()
+			before := w.node1.dropped(DropFragment)
+			verdict, _, err := s.run(s.dp.objs.FromNet, b, s.uplink, s.uplink)
+			w.must(err)
+			if counted := w.node1.dropped(DropFragment) - before; passes != (verdict != verdictDrop) || passes != (counted == 0) {
+				t.Errorf("%s to %s: %s: verdict %d, %d drops counted, want it to pass: %t", c.src, c.dst, what, verdict, counted, passes)
+			}
+		}
+		id++
+		parts := f.fragments(id, 64)
+		send("before the first", parts[1], true)
+		send("the first", parts[0], !c.service)
+		send("after the first", parts[1], !c.service)
+		send("the next datagram of the same number", parts[0], true)
+		send("and its other part", parts[1], true)
+	}
+}

@@ -41,6 +41,22 @@ type kernelBackend struct {
 	Zero  uint8
 }
 
+type kernelBound struct {
+	_     structs.HostLayout
+	Vip   kernelAddr
+	Vport uint16
+	Zero  uint16
+}
+
+type kernelBoundKey struct {
+	_       structs.HostLayout
+	Netns   uint64
+	Backend kernelAddr
+	Bport   uint16
+	Lport   uint16
+	Proto   uint32
+}
+
 type kernelConn struct {
 	_       structs.HostLayout
 	To      kernelTuple
@@ -58,9 +74,15 @@ type kernelEndpoint struct {
 }
 
 type kernelFrag struct {
-	_     structs.HostLayout
-	Sport uint16
-	Dport uint16
+	_         structs.HostLayout
+	Seen      uint64
+	Sport     uint16
+	Dport     uint16
+	Known     uint8
+	Overtaken uint8
+	Zero      uint16
+	Zero2     uint32
+	_         [4]byte
 }
 
 type kernelFragKey struct {
@@ -199,6 +221,7 @@ type kernelVip struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	kernelMapAffinities    = "affinities"
+	kernelMapBound         = "bound"
 	kernelMapClasses       = "classes"
 	kernelMapConns         = "conns"
 	kernelMapDrops         = "drops"
@@ -305,6 +328,7 @@ type kernelProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelMapSpecs struct {
 	Affinities *ebpf.MapSpec `ebpf:"affinities"`
+	Bound      *ebpf.MapSpec `ebpf:"bound"`
 	Classes    *ebpf.MapSpec `ebpf:"classes"`
 	Conns      *ebpf.MapSpec `ebpf:"conns"`
 	Drops      *ebpf.MapSpec `ebpf:"drops"`
@@ -359,6 +383,7 @@ func (o *kernelObjects) Close() error {
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelMaps struct {
 	Affinities *ebpf.Map `ebpf:"affinities"`
+	Bound      *ebpf.Map `ebpf:"bound"`
 	Classes    *ebpf.Map `ebpf:"classes"`
 	Conns      *ebpf.Map `ebpf:"conns"`
 	Drops      *ebpf.Map `ebpf:"drops"`
@@ -385,6 +410,7 @@ type kernelMaps struct {
 func (m *kernelMaps) Close() error {
 	return _KernelClose(
 		m.Affinities,
+		m.Bound,
 		m.Classes,
 		m.Conns,
 		m.Drops,

@@ -130,8 +130,9 @@ func TestAffinityOverAddresses(t *testing.T) {
 		wait   bool // for the timeout
 	}{
 		{"the world", w.client.NS, nil, []string{addrs[2], addrs[6]}, true},
-		{"the world, IPv6", w.client.NS, nil, []string{addrs[3], addrs[7]}, false},
-		{"sockets", w.a1.NS, w.node1.cgroup, []string{addrs[0], addrs[2], addrs[4], addrs[6]}, false},
+		{"the world, IPv6", w.client.NS, nil, []string{addrs[3], addrs[7]}, true},
+		{"sockets", w.a1.NS, w.node1.cgroup, []string{addrs[0], addrs[2], addrs[4], addrs[6]}, true},
+		{"sockets, IPv6", w.a1.NS, w.node1.cgroup, []string{addrs[1], addrs[3], addrs[5], addrs[7]}, false},
 		{"packets", w.a1.NS, nil, []string{addrs[0], addrs[2], addrs[4], addrs[6]}, false},
 		{"packets, IPv6", w.a1.NS, nil, []string{addrs[1], addrs[3], addrs[5], addrs[7]}, false},
 	} {

@@ -156,18 +156,22 @@ func TestAnnouncedAddressIsDefended(t *testing.T) {
 // backend here (the client's address is kept) or there.
 func TestSamePortTwoAddresses(t *testing.T) {
 	w := newWorld(t)
-	for _, backend := range []netip.Addr{w.a1.IPs[0], w.b1.IPs[0]} {
+	w.client.Route("203.0.113.0/24", "198.51.100.1")
+	w.client.Route("2001:db8:113::/64", "2001:db8::1")
+	for _, backend := range append(append([]netip.Addr{}, w.a1.IPs...), w.b1.IPs...) {
 		svc := nodePort("web", "10.96.0.1")
-		svc.ExternalIPs = []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")}
+		for _, a := range []string{"203.0.113.1", "203.0.113.2", "2001:db8:113::1", "2001:db8:113::2"} {
+			svc.ExternalIPs = append(svc.ExternalIPs, netip.MustParseAddr(a))
+		}
 		w.set(svc, backend)
-		if backend == w.a1.IPs[0] {
-			w.client.Route("203.0.113.0/24", "198.51.100.1")
+		local, first, second := "198.51.100.9:40000", "203.0.113.1:80", "203.0.113.2:80"
+		if backend.Is6() {
+			local, first, second = "[2001:db8::9]:40000", "[2001:db8:113::1]:80", "[2001:db8:113::2]:80"
 		}
 		for _, network := range []string{"tcp", "udp"} {
-			local := "198.51.100.9:40000"
-			one, err := w.client.Dial(nil, network, "203.0.113.1:80", local)
+			one, err := w.client.Dial(nil, network, first, local)
 			w.must(err)
-			two, err := w.client.Dial(nil, network, "203.0.113.2:80", local)
+			two, err := w.client.Dial(nil, network, second, local)
 			w.must(err)
 			for range 3 {
 				if _, err := one.Ask("one"); err != nil {

@@ -229,6 +229,9 @@ func (s *sim) check(p oracle.Packet, want oracle.Answer) error {
 	if err := s.answer(p, t); err != nil {
 		return fmt.Errorf("%s: answer: %w", got, err)
 	}
+	if err := s.complainBack(p, t); err != nil {
+		return fmt.Errorf("%s: about the answer: %w", got, err)
+	}
 	if err := s.complain(p, t); err != nil {
 		return fmt.Errorf("%s: %w", got, err)
 	}
@@ -253,36 +256,48 @@ func (s *sim) answer(p oracle.Packet, t trip) error {
 // a router where there may be one: they must reach p's sender and speak of what
 // it has sent.
 func (s *sim) complain(p oracle.Packet, t trip) error {
+	return s.errors(t.at, s.origin(p), p.Protocol, t.frame.src, t.frame.dst, p.Src, p.Dst)
+}
+
+// complainBack sends them about the answer to t, by p's sender itself and by a
+// router on its side: they must reach who has answered.
+func (s *sim) complainBack(p oracle.Packet, t trip) error {
+	return s.errors(s.origin(p), t.at, p.Protocol, p.Dst, p.Src, t.frame.dst, t.frame.src)
+}
+
+// errors sends ICMP errors at from about a packet as it is there. They must
+// come to the place to and speak of the packet as it was there.
+func (s *sim) errors(from, to place, proto model.Protocol, src, dst, wantSrc, wantDst netip.AddrPort) error {
 	kinds := map[string][2]byte{"port unreachable": {3, 3}, "fragmentation needed": {3, 4}, "time exceeded": {11, 0}}
-	proto := protoICMP
-	if p.Src.Addr().Is6() {
+	icmp := protoICMP
+	if src.Addr().Is6() {
 		kinds = map[string][2]byte{"port unreachable": {1, 4}, "packet too big": {2, 0}, "time exceeded": {3, 0}}
-		proto = protoICMP6
+		icmp = protoICMP6
 	}
-	from := []netip.Addr{t.frame.dst.Addr()}
-	if t.at.what == "wire" {
-		from = append(from, map[bool]netip.Addr{true: netip.MustParseAddr("198.51.100.77"), false: netip.MustParseAddr("2001:db8::77")}[proto == protoICMP])
+	by := []netip.Addr{dst.Addr()}
+	if from.what == "wire" {
+		by = append(by, map[bool]netip.Addr{true: netip.MustParseAddr("198.51.100.77"), false: netip.MustParseAddr("2001:db8::77")}[icmp == protoICMP])
 	}
-	quote := (&frame{src: t.frame.src, dst: t.frame.dst, proto: p.Protocol, flags: tcpSYN, payload: []byte("odd")}).bytes()[14:]
-	if proto == protoICMP {
+	quote := (&frame{src: src, dst: dst, proto: proto, flags: tcpSYN, payload: []byte("odd")}).bytes()[14:]
+	if icmp == protoICMP {
 		quote = quote[:28] // all that RFC 792 asks for
 	}
 	for name, kind := range kinds {
-		for i, src := range from {
-			f := &frame{src: netip.AddrPortFrom(src, 0), dst: netip.AddrPortFrom(t.frame.src.Addr(), 0), proto: proto, icmp: kind, quoted: quote}
-			back, err := s.send(t.at, f.bytes())
+		for i, who := range by {
+			f := &frame{src: netip.AddrPortFrom(who, 0), dst: netip.AddrPortFrom(src.Addr(), 0), proto: icmp, icmp: kind, quoted: quote}
+			back, err := s.send(from, f.bytes())
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			if back.at != s.origin(p) || back.frame.icmp != kind || back.drop != DropNone {
-				return fmt.Errorf("%s by %v: %+v (drop %v)", name, src, back.frame, back.drop)
+			if back.at != to || back.frame.icmp != kind || back.drop != DropNone {
+				return fmt.Errorf("%s by %v: %+v at %v (drop %v)", name, who, back.frame, back.at.what, back.drop)
 			}
-			about, to, _ := headerOf(back.frame.quoted)
-			if about != p.Src || to != p.Dst || back.frame.dst.Addr() != p.Src.Addr() {
-				return fmt.Errorf("%s by %v speaks of %v to %v, want %v to %v", name, src, about, to, p.Src, p.Dst)
+			about, of, _ := headerOf(back.frame.quoted)
+			if about != wantSrc || of != wantDst || back.frame.dst.Addr() != wantSrc.Addr() {
+				return fmt.Errorf("%s by %v speaks of %v to %v, want %v to %v", name, who, about, of, wantSrc, wantDst)
 			}
-			if i == 0 && back.frame.src.Addr() != p.Dst.Addr() {
-				return fmt.Errorf("%s by the receiver comes from %v, want %v", name, back.frame.src, p.Dst)
+			if i == 0 && back.frame.src.Addr() != wantDst.Addr() {
+				return fmt.Errorf("%s by the receiver comes from %v, want %v", name, back.frame.src, wantDst)
 			}
 		}
 	}

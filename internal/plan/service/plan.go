@@ -188,7 +188,26 @@ func planPort(svc *model.Service, sp *model.ServicePort, family model.Family, ep
 		}
 	}
 	slices.SortFunc(p.Frontends, compareFrontends)
+	if p.SourceRanges != nil && slices.ContainsFunc(self.addrs, p.admits) {
+		p.admitOwn()
+	}
 	return p
+}
+
+func (p *Port) admits(a netip.Addr) bool {
+	return slices.ContainsFunc(p.SourceRanges, func(r netip.Prefix) bool { return r.Contains(a) })
+}
+
+// admitOwn lets a LoadBalancer's address come from itself: where a cloud has
+// bound it to the node, that is the source of what the admitted node sends to it
+// (kube-proxy's rule for LoadBalancers like virtual IPs).
+func (p *Port) admitOwn() {
+	for _, f := range p.Frontends {
+		if f.Kind == LoadBalancer && !p.admits(f.Addr) {
+			p.SourceRanges = append(p.SourceRanges, netip.PrefixFrom(f.Addr, f.Addr.BitLen()))
+		}
+	}
+	slices.SortFunc(p.SourceRanges, netip.Prefix.Compare)
 }
 
 // policies returns which traffic policy counts at a frontend, for clients of
