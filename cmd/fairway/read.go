@@ -14,8 +14,8 @@ import (
 )
 
 // readObjects fills store with what o asks for, as the API server has it now,
-// and puts into o how to reach the API server. kubeconfig may be ""; hint is for
-// who cannot reach it.
+// and puts into o how to reach the API server. kubeconfig may be "", or a list as
+// $KUBECONFIG may be; hint is for who cannot reach it.
 func readObjects(ctx context.Context, env *cli.Env, kubeconfig, hint string, o *kube.Options, store *state.Store) error {
 	if kubeconfig == "" {
 		if kubeconfig = env.Getenv("KUBECONFIG"); kubeconfig == "" {
@@ -25,7 +25,7 @@ func readObjects(ctx context.Context, env *cli.Env, kubeconfig, hint string, o *
 			}
 		}
 	}
-	config, err := kube.Connect(kubeconfig, "")
+	config, err := kube.ConnectAs(kubeconfig, "")
 	if err != nil {
 		return cli.Hint(err, hint)
 	}

@@ -60,6 +60,7 @@ func runServices(ctx context.Context, env *cli.Env, args []string) error {
 		report.WriteService(env.Stdout, &result.Services[0])
 	default:
 		report.WriteList(env.Stdout, result.Services)
+		report.WriteHostPorts(env.Stdout, result.HostPorts)
 		report.WriteStale(env.Stdout, result.Stale)
 	}
 	if err == nil && result.differs() {
@@ -70,8 +71,9 @@ func runServices(ctx context.Context, env *cli.Env, args []string) error {
 
 // servicesResult is the output for machines.
 type servicesResult struct {
-	Services []report.Service       `json:"services"`
-	Stale    []report.KernelVerdict `json:"stale,omitempty"` // what kernels hold for no Service
+	Services  []report.Service       `json:"services"`
+	HostPorts []report.HostPort      `json:"hostPorts,omitempty"` // without NAME
+	Stale     []report.KernelVerdict `json:"stale,omitempty"`     // what kernels hold for no Service
 }
 
 func (r *servicesResult) differs() bool {
@@ -116,6 +118,9 @@ func (q *servicesQuery) ask(ctx context.Context) (*servicesResult, error) {
 		return (q.namespace == "" || n.Namespace == q.namespace) && (q.name == "" || n.Name == q.name)
 	}
 	r := &servicesResult{Services: report.Services(snap, seenFrom, nodes, match)}
+	if q.name == "" {
+		r.HostPorts = report.HostPorts(nodes, match)
+	}
 	if q.namespace == "" { // else snap has not all Services
 		r.Stale = report.Stale(snap, nodes)
 	}

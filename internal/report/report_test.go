@@ -77,9 +77,15 @@ func TestList(t *testing.T) {
 	nodes[0].Entries = append(nodes[0].Entries,
 		Entry{Address: netip.MustParseAddrPort("10.96.9.9:80"), Protocol: "TCP"},
 		Entry{Address: netip.MustParseAddrPort("10.96.9.8:80"), Protocol: "UDP", Owner: "Service shop/gone"},
-		Entry{Address: netip.MustParseAddrPort("0.0.0.0:8088"), Protocol: "TCP", Owner: "Pod shop/hostport"})
+		Entry{Address: netip.MustParseAddrPort("0.0.0.0:8088"), Protocol: "TCP", Owner: "Pod shop/hostport", Internal: []netip.AddrPort{netip.MustParseAddrPort("10.1.1.9:8080")}})
+	nodes[1].Entries = append(nodes[1].Entries,
+		Entry{Address: netip.MustParseAddrPort("192.0.2.2:53"), Protocol: "UDP", Owner: "Pod kube-system/dns", Internal: []netip.AddrPort{netip.MustParseAddrPort("10.1.2.9:1053")}})
 	var b bytes.Buffer
 	WriteList(&b, Services(snap, "node1", nodes, all))
+	WriteHostPorts(&b, HostPorts(nodes, all))
+	if some := HostPorts(nodes, func(n model.Name) bool { return n.Namespace == "shop" }); len(some) != 1 {
+		t.Errorf("of one namespace: %+v", some)
+	}
 	WriteStale(&b, Stale(snap, nodes))
 	golden(t, "list.txt", b.String())
 }

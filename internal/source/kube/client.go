@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -45,9 +46,15 @@ func Connect(kubeconfig, apiServer string) (*rest.Config, error) {
 
 // ConnectAs returns the configuration of a person: a context of the kubeconfig, that
 // of the environment or of the home directory if none is given. "" is its current one.
+// Several files, as $KUBECONFIG may list them, are merged as kubectl merges them.
+// Without any file it is the pod's service account.
 func ConnectAs(kubeconfig, kubeContext string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = kubeconfig
+	if files := filepath.SplitList(kubeconfig); len(files) > 1 {
+		rules.Precedence = files
+	} else {
+		rules.ExplicitPath = kubeconfig
+	}
 	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: kubeContext}).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
