@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -108,7 +109,10 @@ func (p phase) suite(ctx context.Context, o options, c cluster) error {
 		"-report-dir", o.out, "-report-prefix", p.name+"_", "-disable-log-dump", "-dump-logs-on-failure=false",
 		"-allowed-not-ready-nodes=0", "-num-nodes="+strconv.Itoa(p.nodes))
 	cmd := exec.CommandContext(ctx, filepath.Join(tools, "ginkgo"), args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	// The specs' processes are ended with their leader: one that lived on would
+	// work on the next cluster, which has the same addresses.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = time.Minute
 	cmd.Env = append(os.Environ(), "CONFORMANCE_PROGRESS="+progress, "CONFORMANCE_FAILED="+filepath.Join(o.out, "failed"),
 		"CONFORMANCE_BIN="+o.bin, "CONFORMANCE_CLUSTER="+c.name, "KUBECONFIG="+c.kubeconfig)
@@ -125,6 +129,9 @@ func (p phase) suite(ctx context.Context, o options, c cluster) error {
 	told := make(chan struct{})
 	go func() { defer close(told); tell(progress, done) }()
 	err = cmd.Run()
+	if cmd.Process != nil {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
 	close(done)
 	<-told
 	return err
