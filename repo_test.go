@@ -402,3 +402,51 @@ func TestDocs(t *testing.T) {
 		}
 	}
 }
+
+// TestSemanticsAreTested: the tests and scenarios that the table of what Services
+// do names are there.
+func TestSemanticsAreTested(t *testing.T) {
+	page, err := os.ReadFile("docs/services-semantics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	for _, dir := range []string{"internal/*", "internal/*/*", "conformance/own/*"} {
+		files, err := filepath.Glob(dir + "/*_test.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
+				tests[string(m[1])] = true
+			}
+		}
+	}
+	rows := 0
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(strings.Trim(line, "| \n"), " | ")
+		if len(cells) != 3 || cells[0] == "field, or what happens" {
+			continue
+		}
+		rows++
+		named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`(?: \\(`(\\w+)`\\))?").FindAllStringSubmatch(cells[2], -1)
+		if len(named) == 0 {
+			t.Errorf("%q has no test", cells[0])
+		}
+		for _, m := range named {
+			if !tests[m[1]] {
+				t.Errorf("%q: there is no test %s", cells[0], m[1])
+			}
+			if _, err := os.Stat("internal/plan/service/testdata/" + m[2] + ".txtar"); m[2] != "" && err != nil {
+				t.Errorf("%q: there is no scenario %s", cells[0], m[2])
+			}
+		}
+	}
+	if rows < 25 {
+		t.Errorf("%d rows were found", rows)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 	"github.com/fairway-net/fairway/internal/cni"
 	"github.com/fairway-net/fairway/internal/config"
 	"github.com/fairway-net/fairway/internal/report"
+	"github.com/fairway-net/fairway/internal/sys"
 	"github.com/fairway-net/fairway/internal/testkit"
 )
 
@@ -88,10 +90,25 @@ func runAgentProcess(text string) {
 		Socket: filepath.Join(s.Dir, "cni.sock"), Records: filepath.Join(s.Dir, "records"), BPF: filepath.Join(s.BPFFS, "fairway"),
 		Plugin: Plugin{Program: "/proc/self/exe", BinDir: filepath.Join(s.Dir, "bin"), ConfigDir: filepath.Join(s.Dir, "conf")},
 		Health: agentAddr, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		tweak: tweaks(s),
+		tweak: tweaks(s), findCgroup: cgroupOf(s),
 	})
 	fmt.Fprintln(os.Stderr, "agent ended:", err)
 	os.Exit(1)
+}
+
+// cgroupOf finds the node's cgroup as agents do or, for "no cgroup", once a file
+// names it.
+func cgroupOf(s agentSpec) func() (string, error) {
+	if s.Break != "no cgroup" {
+		return sys.NodeCgroup
+	}
+	return func() (string, error) {
+		dir, err := os.ReadFile(filepath.Join(s.Dir, "cgroup"))
+		if err != nil {
+			return "", errors.New("find own cgroup: this system has no cgroup v2 hierarchy")
+		}
+		return string(dir), nil
+	}
 }
 
 func newFaultWorld(t *testing.T) *faultWorld {

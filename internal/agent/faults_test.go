@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -108,19 +109,25 @@ func TestUpgrade(t *testing.T) {
 	loads, calm := w.load(rate()), w.churn()
 	time.Sleep(time.Second)
 	for _, s := range []agentSpec{{Layout: "v97", Break: "frontends"}, {Layout: "v98", Break: "conns"}, {}} {
-		t.Logf("upgrade to %+v", s)
-		w.agent.kill()
-		w.agent = w.startAgent(s)
-		w.agent.awaitReady()
-		w.await("the version before to be gone", func() bool {
-			dirs, err := filepath.Glob(filepath.Join(w.bpffs, "fairway", "v[0-9]*"))
-			return err == nil && len(dirs) == 1
-		})
-		time.Sleep(during(time.Second, 10*time.Second))
+		w.upgrade(s)
 	}
 	calm()
 	w.unharmed(loads)
 	w.settled()
+}
+
+// upgrade replaces the agent by another version and waits until that is alone.
+func (w *faultWorld) upgrade(s agentSpec) {
+	w.Helper()
+	w.Logf("upgrade to %+v", s)
+	w.agent.kill()
+	w.agent = w.startAgent(s)
+	w.agent.awaitReady()
+	w.await("the version before to be gone", func() bool {
+		dirs, err := filepath.Glob(filepath.Join(w.bpffs, "fairway", "v[0-9]*"))
+		return err == nil && len(dirs) == 1
+	})
+	time.Sleep(during(time.Second, 10*time.Second))
 }
 
 // TestAPIGone: without an API server all goes on, and when it is back no entry
@@ -205,6 +212,30 @@ func TestNoCgroup(t *testing.T) {
 		_, err := w.pods["a2"].AskWithin(nil, "tcp", vip, time.Second)
 		return err == nil
 	})
+}
+
+// TestCgroupMissing: a node whose cgroup cannot be found says so, pods reach
+// Services by way of their packets, and when there is one the hooks are there.
+func TestCgroupMissing(t *testing.T) {
+	w := newFaultWorld(t)
+	w.agent = w.startAgent(agentSpec{Break: "no cgroup"})
+	w.troubled("CgroupMissing", "mount cgroup2 on the node")
+	w.addPod("a1")
+	w.pods["a1"].Serve(":8080")
+	w.addPod("a2")
+	w.api.Set("services", w.service("web", vip, 30080))
+	w.endpoints("web", "a1")
+	w.await("an answer without socket hooks", func() bool {
+		_, err := w.pods["a2"].AskWithin(nil, "tcp", vip, time.Second)
+		return err == nil
+	})
+	if err := os.WriteFile(filepath.Join(w.dir, "cgroup"), []byte(w.cgroup), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.agent.awaitReady() // so the self-test has passed, which goes through the hooks
+	if n := w.agent.metric(`fairway_problem{reason="CgroupMissing"}`); n != -1 {
+		t.Errorf("the problem is over, and still there: %v", n)
+	}
 }
 
 // TestMapsFull: a Service that does not fit says so and holds up no other; when

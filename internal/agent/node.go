@@ -43,7 +43,8 @@ type NodeOptions struct {
 	Log        *slog.Logger
 
 	// tweak changes how the datapath is opened; for tests.
-	tweak func(*bpf.Options)
+	tweak      func(*bpf.Options)
+	findCgroup func() (string, error) // instead of sys.NodeCgroup; for tests
 }
 
 // nodeAgent is what the parts of RunNode share.
@@ -56,6 +57,7 @@ type nodeAgent struct {
 	metrics  *nodeMetrics
 	inspect  *inspector
 	homeless bool // no device has the node's address; of check alone
+	rootless bool // the node's cgroup was not found; of tryOpen and check, which follow each other
 }
 
 // RunNode is the agent of one node: it attaches pods, keeps Services and

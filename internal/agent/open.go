@@ -45,13 +45,7 @@ func (n *nodeAgent) tryOpen(self *model.Node) (*bpf.Datapath, netdev.Uplink, err
 	if err := netdev.ApplySysctls("/proc/sys", uplink.Name, hasIPv6(self.PodCIDRs)); err != nil {
 		return nil, uplink, bpf.Trouble{Reason: "SysctlRefused", Err: err, Fix: "run the agent privileged, with /proc/sys writable"}
 	}
-	cgroup, err := sys.NodeCgroup()
-	if err != nil {
-		// The packet path serves pods without the socket hooks; only the node's
-		// own programs do not reach Services.
-		n.problems.set("cgroup", true, model.Rejected{Reason: "CgroupMissing", Message: err.Error(), Fix: "mount cgroup2 on the node and give the agent the host's /sys/fs/cgroup"})
-	}
-	o := bpf.Options{Dir: n.o.BPF, Cgroup: cgroup, Uplink: uplink.Name, Log: n.o.Log}
+	o := bpf.Options{Dir: n.o.BPF, Cgroup: n.cgroup(), Uplink: uplink.Name, Log: n.o.Log}
 	if n.o.tweak != nil {
 		n.o.tweak(&o)
 	}
@@ -61,6 +55,24 @@ func (n *nodeAgent) tryOpen(self *model.Node) (*bpf.Datapath, netdev.Uplink, err
 	}
 	n.o.Log.Info("datapath is open", "node", self.Name, "uplink", uplink.Name, "mtu", uplink.MTU, "cgroup", o.Cgroup, "pod_cidrs", self.PodCIDRs)
 	return datapath, uplink, nil
+}
+
+// cgroup finds the node's cgroup; "": it is a problem that there is none. The
+// packet path serves pods without the socket hooks; only the node's own programs
+// do not reach Services.
+func (n *nodeAgent) cgroup() string {
+	find := sys.NodeCgroup
+	if n.o.findCgroup != nil {
+		find = n.o.findCgroup
+	}
+	dir, err := find()
+	n.rootless = err != nil
+	if err != nil {
+		n.problems.set("cgroup", true, model.Rejected{Reason: "CgroupMissing", Message: err.Error(), Fix: "mount cgroup2 on the node and give the agent the host's /sys/fs/cgroup"})
+		return ""
+	}
+	n.problems.clear("cgroup")
+	return dir
 }
 
 // check looks whether the kernel has lost something that was attached: devices
@@ -73,8 +85,12 @@ func (n *nodeAgent) check(self *model.Node, datapath *bpf.Datapath) {
 			n.o.Log.Warn("the node may not forward", "err", err)
 		}
 	}
+	cgroup := ""
+	if n.rootless {
+		cgroup = n.cgroup() // there may be one now
+	}
 	troubles := map[string]bpf.Trouble{}
-	for _, t := range datapath.Check(name) {
+	for _, t := range datapath.Check(name, cgroup) {
 		troubles[t.Reason] = t
 	}
 	if gone := name == ""; gone != n.homeless {

@@ -166,12 +166,16 @@ func (d *Datapath) attach() error {
 // Check looks whether the programs are attached where they should be: devices
 // and cgroups come and go, and a program's attachment with them. It mends what
 // it can and returns what it cannot. uplink is the device's name now, "" if there
-// is none. Call it in the node's network namespace.
-func (d *Datapath) Check(uplink string) []Trouble {
+// is none; cgroup the node's if it was not known before. Call it in the node's
+// network namespace.
+func (d *Datapath) Check(uplink, cgroup string) []Trouble {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if uplink != "" && d.o.Uplink != "" {
 		d.o.Uplink = uplink
+	}
+	if cgroup != "" && d.o.Cgroup == "" {
+		d.o.Cgroup = cgroup
 	}
 	return d.mend()
 }
