@@ -16,6 +16,7 @@ import (
 	"github.com/fairway-net/fairway/internal/dns/forward"
 	"github.com/fairway-net/fairway/internal/dns/settings"
 	"github.com/fairway-net/fairway/internal/dns/wire"
+	"github.com/fairway-net/fairway/internal/metric"
 )
 
 // settingsInterval is how often the file is looked at. Kubelet takes a minute to
@@ -172,9 +173,9 @@ func (u *outside) Search(ctx context.Context, w *wire.Writer, meant []byte, ttl 
 
 func (u *outside) WriteMetrics(w io.Writer) {
 	u.current.Load().WriteMetrics(w)
-	valid := 1
+	valid := 1.0
 	if u.rejected.Load() {
 		valid = 0
 	}
-	fmt.Fprintf(w, "# HELP fairway_dns_settings_valid Whether the settings count that the ConfigMap has.\n# TYPE fairway_dns_settings_valid gauge\nfairway_dns_settings_valid %d\n", valid)
+	metric.Writer{Writer: w}.One("fairway_dns_settings_valid", metric.Gauge, "Whether the settings count that the ConfigMap has.", valid)
 }

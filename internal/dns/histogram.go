@@ -1,11 +1,12 @@
 package dns
 
 import (
-	"fmt"
-	"io"
 	"math/bits"
+	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/fairway-net/fairway/internal/metric"
 )
 
 // durations counts times in buckets whose bounds double, from 15.625 µs to
@@ -38,23 +39,26 @@ func (h *durations) add(o *durations) {
 }
 
 // write writes the series of one histogram; the bounds from the from-th on.
-func (h *durations) write(w io.Writer, name, labels string, from int) {
+func (h *durations) write(w metric.Writer, name string, from int, labels ...string) {
 	sum := uint64(0)
 	for i := range bounds {
 		if sum += h.buckets[i].Load(); i >= from {
-			fmt.Fprintf(w, "%s_bucket{%sle=\"%g\"} %d\n", name, labels, (firstBound << i).Seconds(), sum)
+			writeBucket(w, name, (firstBound << i).Seconds(), sum, labels)
 		}
 	}
 	sum += h.buckets[bounds].Load()
-	writeEnd(w, name, labels, sum, time.Duration(h.nanos.Load()).Seconds())
+	writeEnd(w, name, sum, time.Duration(h.nanos.Load()).Seconds(), labels)
 }
 
-func writeEnd(w io.Writer, name, labels string, count uint64, sum float64) {
-	set := ""
-	if labels != "" {
-		set = "{" + labels[:len(labels)-1] + "}" // without the last comma
-	}
-	fmt.Fprintf(w, "%s_bucket{%sle=\"+Inf\"} %d\n%s_sum%s %g\n%s_count%s %d\n", name, labels, count, name, set, sum, name, set, count)
+func writeBucket(w metric.Writer, name string, bound float64, count uint64, labels []string) {
+	le := strconv.FormatFloat(bound, 'g', -1, 64)
+	w.Value(name+"_bucket", float64(count), append(labels[:len(labels):len(labels)], "le", le)...)
+}
+
+func writeEnd(w metric.Writer, name string, count uint64, sum float64, labels []string) {
+	w.Value(name+"_bucket", float64(count), append(labels[:len(labels):len(labels)], "le", "+Inf")...)
+	w.Value(name+"_sum", sum, labels...)
+	w.Value(name+"_count", float64(count), labels...)
 }
 
 // sizes counts messages by length in CoreDNS's buckets.
@@ -81,12 +85,12 @@ func (h *sizes) add(o *sizes) {
 	h.bytes.Add(o.bytes.Load())
 }
 
-func (h *sizes) write(w io.Writer, name, labels string) {
+func (h *sizes) write(w metric.Writer, name string, labels ...string) {
 	sum := uint64(0)
 	for i, b := range sizeBounds {
 		sum += h.buckets[i].Load()
-		fmt.Fprintf(w, "%s_bucket{%sle=\"%d\"} %d\n", name, labels, b, sum)
+		writeBucket(w, name, float64(b), sum, labels)
 	}
 	sum += h.buckets[len(sizeBounds)].Load()
-	writeEnd(w, name, labels, sum, float64(h.bytes.Load()))
+	writeEnd(w, name, sum, float64(h.bytes.Load()), labels)
 }

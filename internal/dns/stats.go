@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/fairway-net/fairway/internal/dns/wire"
+	"github.com/fairway-net/fairway/internal/metric"
 )
 
 // counters belong to one UDP socket, so that readers on several cores do not
@@ -97,95 +98,107 @@ func (s *Stats) sum() map[string]*counters {
 	return out
 }
 
+// protocols in the order in which they are written.
+var protocols = [...]string{"udp", "tcp"}
+
 // WriteMetrics writes the counters in the text format of Prometheus.
-func (s *Server) WriteMetrics(w io.Writer) {
-	sums := s.stats.sum()
-	counter := func(name, help string, value func(emit func(labels string, v uint64), c *counters)) {
-		fmt.Fprintf(w, "# HELP fairway_dns_%s %s\n# TYPE fairway_dns_%s counter\n", name, help, name)
-		for _, proto := range []string{"udp", "tcp"} {
-			value(func(labels string, v uint64) {
-				fmt.Fprintf(w, "fairway_dns_%s{proto=%q%s} %d\n", name, proto, labels, v)
-			}, sums[proto])
+func (s *Server) WriteMetrics(out io.Writer) {
+	w, sums := metric.Writer{Writer: out}, s.stats.sum()
+	for _, f := range []struct {
+		name, help string
+		of         func(*counters) *atomic.Uint64
+	}{
+		{"queries_total", "Queries received.", func(c *counters) *atomic.Uint64 { return &c.queries }},
+		{"cached_total", "Queries answered from the cache of forwarded names.", func(c *counters) *atomic.Uint64 { return &c.cached }},
+		{"forwarded_total", "Queries that had to wait for an upstream server.", func(c *counters) *atomic.Uint64 { return &c.forwarded }},
+		{"forward_failures_total", "Forwarded queries without an answer.", func(c *counters) *atomic.Uint64 { return &c.failed }},
+		{"forward_refused_total", "Queries refused because too many waited for upstream.", func(c *counters) *atomic.Uint64 { return &c.busy }},
+		{"truncated_total", "Replies that did not fit.", func(c *counters) *atomic.Uint64 { return &c.truncated }},
+		{"socket_errors_total", "Errors of the sockets.", func(c *counters) *atomic.Uint64 { return &c.readErrors }},
+		{"searches_total", "Search paths of pods that were walked here.", func(c *counters) *atomic.Uint64 { return &c.searches }},
+	} {
+		name := "fairway_dns_" + f.name
+		w.Family(name, metric.Counter, f.help)
+		for _, proto := range protocols {
+			w.Value(name, float64(f.of(sums[proto]).Load()), "proto", proto)
 		}
 	}
-	one := func(get func(*counters) *atomic.Uint64) func(func(string, uint64), *counters) {
-		return func(emit func(string, uint64), c *counters) { emit("", get(c).Load()) }
-	}
-	counter("queries_total", "Queries received.", one(func(c *counters) *atomic.Uint64 { return &c.queries }))
-	counter("cached_total", "Queries answered from the cache of forwarded names.", one(func(c *counters) *atomic.Uint64 { return &c.cached }))
-	counter("forwarded_total", "Queries that had to wait for an upstream server.", one(func(c *counters) *atomic.Uint64 { return &c.forwarded }))
-	counter("forward_failures_total", "Forwarded queries without an answer.", one(func(c *counters) *atomic.Uint64 { return &c.failed }))
-	counter("forward_refused_total", "Queries refused because too many waited for upstream.", one(func(c *counters) *atomic.Uint64 { return &c.busy }))
-	counter("truncated_total", "Replies that did not fit.", one(func(c *counters) *atomic.Uint64 { return &c.truncated }))
-	counter("socket_errors_total", "Errors of the sockets.", one(func(c *counters) *atomic.Uint64 { return &c.readErrors }))
-	counter("searches_total", "Search paths of pods that were walked here.", one(func(c *counters) *atomic.Uint64 { return &c.searches }))
-	counter("queries_by_type_total", "Queries answered, by type.", func(emit func(string, uint64), c *counters) {
-		for i := range c.types {
-			emit(fmt.Sprintf(",type=%q", typeName(i)), c.types[i].Load())
+	writeKinds(w, sums)
+	for _, h := range histograms {
+		name := "fairway_dns_" + h.name
+		w.Family(name, metric.Histogram, h.help)
+		for _, proto := range protocols {
+			h.write(sums[proto], w, name, "proto", proto)
 		}
-	})
-	counter("replies_total", "Replies by response code.", func(emit func(string, uint64), c *counters) {
-		for code := range c.rcode {
+	}
+	w.One("fairway_dns_query_log_total", metric.Counter, "Replies logged.", float64(s.log.written.Load()))
+	w.One("fairway_dns_query_log_dropped_total", metric.Counter, "Replies that were to be logged, but faster than the log takes them.", float64(s.log.dropped.Load()))
+	writeCoreDNS(w, sums)
+}
+
+// writeKinds writes what is counted by kind.
+func writeKinds(w metric.Writer, sums map[string]*counters) {
+	const types, replies, malformed = "fairway_dns_queries_by_type_total", "fairway_dns_replies_total", "fairway_dns_malformed_total"
+	w.Family(types, metric.Counter, "Queries answered, by type.")
+	for _, proto := range protocols {
+		for i := range sums[proto].types {
+			w.Value(types, float64(sums[proto].types[i].Load()), "proto", proto, "type", typeName(i))
+		}
+	}
+	w.Family(replies, metric.Counter, "Replies by response code.")
+	for _, proto := range protocols {
+		for code := range sums[proto].rcode {
 			if name := wire.RcodeName(code); name != "OTHER" {
-				emit(fmt.Sprintf(",rcode=%q", name), c.rcode[code].Load())
+				w.Value(replies, float64(sums[proto].rcode[code].Load()), "proto", proto, "rcode", name)
 			}
 		}
-	})
-	counter("malformed_total", "Malformed packets by what is wrong with them.", func(emit func(string, uint64), c *counters) {
+	}
+	w.Family(malformed, metric.Counter, "Malformed packets by what is wrong with them.")
+	for _, proto := range protocols {
 		for p := wire.OK + 1; int(p) < wire.NumProblems; p++ {
-			emit(fmt.Sprintf(",problem=%q", p), c.problem[p].Load())
-		}
-	})
-	for _, h := range []struct {
-		name, help string
-		write      func(c *counters, name, labels string)
-	}{
-		{"request_duration_seconds", "Time from reading a query to having sent its reply.", func(c *counters, n, l string) { c.duration.write(w, n, l, 0) }},
-		{"request_size_bytes", "Size of queries.", func(c *counters, n, l string) { c.requestSize.write(w, n, l) }},
-		{"response_size_bytes", "Size of replies.", func(c *counters, n, l string) { c.replySize.write(w, n, l) }},
-	} {
-		name := "fairway_dns_" + h.name
-		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s histogram\n", name, h.help, name)
-		for _, proto := range []string{"udp", "tcp"} {
-			h.write(sums[proto], name, fmt.Sprintf("proto=%q,", proto))
+			w.Value(malformed, float64(sums[proto].problem[p].Load()), "proto", proto, "problem", fmt.Sprint(p))
 		}
 	}
-	fmt.Fprintf(w, "# HELP fairway_dns_query_log_total Replies logged.\n# TYPE fairway_dns_query_log_total counter\nfairway_dns_query_log_total %d\n", s.log.written.Load())
-	fmt.Fprintf(w, "# HELP fairway_dns_query_log_dropped_total Replies that were to be logged, but faster than the log takes them.\n# TYPE fairway_dns_query_log_dropped_total counter\nfairway_dns_query_log_dropped_total %d\n", s.log.dropped.Load())
-	writeCoreDNS(w, sums)
+}
+
+// histograms are those of each protocol.
+var histograms = []struct {
+	name, help string
+	write      func(c *counters, w metric.Writer, name string, labels ...string)
+}{
+	{"request_duration_seconds", "Time from reading a query to having sent its reply.",
+		func(c *counters, w metric.Writer, n string, l ...string) { c.duration.write(w, n, 0, l...) }},
+	{"request_size_bytes", "Size of queries.", func(c *counters, w metric.Writer, n string, l ...string) { c.requestSize.write(w, n, l...) }},
+	{"response_size_bytes", "Size of replies.", func(c *counters, w metric.Writer, n string, l ...string) { c.replySize.write(w, n, l...) }},
 }
 
 // writeCoreDNS repeats what CoreDNS counts, under its names and with those of
 // its labels that dashboards sum by.
-func writeCoreDNS(w io.Writer, sums map[string]*counters) {
-	const labels = `server="dns://:53",zone=".",view="",`
-	fmt.Fprint(w, "# HELP coredns_dns_requests_total Queries received, as CoreDNS names it.\n# TYPE coredns_dns_requests_total counter\n")
-	for _, proto := range []string{"udp", "tcp"} {
+func writeCoreDNS(w metric.Writer, sums map[string]*counters) {
+	server := []string{"server", "dns://:53", "zone", ".", "view", ""}
+	labels := func(more ...string) []string { return append(server[:len(server):len(server)], more...) }
+	w.Family("coredns_dns_requests_total", metric.Counter, "Queries received, as CoreDNS names it.")
+	for _, proto := range protocols {
 		for i := range sums[proto].types {
-			fmt.Fprintf(w, "coredns_dns_requests_total{%sproto=%q,type=%q} %d\n", labels, proto, typeName(i), sums[proto].types[i].Load())
+			w.Value("coredns_dns_requests_total", float64(sums[proto].types[i].Load()), labels("proto", proto, "type", typeName(i))...)
 		}
 	}
-	fmt.Fprint(w, "# HELP coredns_dns_responses_total Replies by response code, as CoreDNS names it.\n# TYPE coredns_dns_responses_total counter\n")
+	w.Family("coredns_dns_responses_total", metric.Counter, "Replies by response code, as CoreDNS names it.")
 	for code := range sums["udp"].rcode {
 		if name := wire.RcodeName(code); name != "OTHER" {
-			fmt.Fprintf(w, "coredns_dns_responses_total{%splugin=\"\",rcode=%q} %d\n", labels, name, sums["udp"].rcode[code].Load()+sums["tcp"].rcode[code].Load())
+			w.Value("coredns_dns_responses_total", float64(sums["udp"].rcode[code].Load()+sums["tcp"].rcode[code].Load()), labels("plugin", "", "rcode", name)...)
 		}
 	}
-	fmt.Fprint(w, "# HELP coredns_dns_request_duration_seconds Time to a reply, as CoreDNS names it.\n# TYPE coredns_dns_request_duration_seconds histogram\n")
+	w.Family("coredns_dns_request_duration_seconds", metric.Histogram, "Time to a reply, as CoreDNS names it.")
 	var both durations
 	both.add(&sums["udp"].duration)
 	both.add(&sums["tcp"].duration)
-	both.write(w, "coredns_dns_request_duration_seconds", labels, coreDNS)
-	for _, h := range []struct {
-		name string
-		of   func(*counters) *sizes
-	}{
-		{"request", func(c *counters) *sizes { return &c.requestSize }}, {"response", func(c *counters) *sizes { return &c.replySize }},
-	} {
-		name := "coredns_dns_" + h.name + "_size_bytes"
-		fmt.Fprintf(w, "# HELP %s As CoreDNS names it.\n# TYPE %s histogram\n", name, name)
-		for _, proto := range []string{"udp", "tcp"} {
-			h.of(sums[proto]).write(w, name, fmt.Sprintf("%sproto=%q,", labels, proto))
+	both.write(w, "coredns_dns_request_duration_seconds", coreDNS, server...)
+	for _, h := range histograms[1:] {
+		name := "coredns_dns_" + h.name
+		w.Family(name, metric.Histogram, "As CoreDNS names it.")
+		for _, proto := range protocols {
+			h.write(sums[proto], w, name, labels("proto", proto)...)
 		}
 	}
 }

@@ -1,14 +1,15 @@
 package forward
 
 import (
-	"fmt"
 	"io"
 	"sync/atomic"
+
+	"github.com/fairway-net/fairway/internal/metric"
 )
 
 // WriteMetrics writes the counters in the text format of Prometheus.
-func (f *Forwarder) WriteMetrics(w io.Writer) {
-	s := &f.stats
+func (f *Forwarder) WriteMetrics(out io.Writer) {
+	w, s := metric.Writer{Writer: out}, &f.stats
 	for _, c := range []struct {
 		name, help string
 		value      *atomic.Uint64
@@ -24,39 +25,47 @@ func (f *Forwarder) WriteMetrics(w io.Writer) {
 		{"busy_total", "Questions refused because too many were under way.", &s.Busy},
 		{"no_upstream_total", "Questions that no upstream server was there for.", &s.NoUpstream},
 	} {
-		fmt.Fprintf(w, "# HELP fairway_dns_upstream_%s %s\n# TYPE fairway_dns_upstream_%s counter\nfairway_dns_upstream_%s %d\n",
-			c.name, c.help, c.name, c.name, c.value.Load())
+		w.One("fairway_dns_upstream_"+c.name, metric.Counter, c.help, float64(c.value.Load()))
 	}
-	fmt.Fprintf(w, "# HELP fairway_dns_upstream_cache_entries Answers kept.\n# TYPE fairway_dns_upstream_cache_entries gauge\nfairway_dns_upstream_cache_entries %d\n", f.CacheLen())
-	fmt.Fprintf(w, "# HELP fairway_dns_upstream_up Whether the server answers.\n# TYPE fairway_dns_upstream_up gauge\n")
-	for _, u := range f.all {
-		up := 0
-		if u.up() {
-			up = 1
-		}
-		fmt.Fprintf(w, "fairway_dns_upstream_up{server=%q} %d\n", u.Server.String(), up)
-	}
-	fmt.Fprintf(w, "# HELP fairway_dns_upstream_loop Whether the server was found to ask this one.\n# TYPE fairway_dns_upstream_loop gauge\n")
-	for _, u := range f.all {
-		loop := 0
-		if u.looping.Load() {
-			loop = 1
-		}
-		fmt.Fprintf(w, "fairway_dns_upstream_loop{server=%q} %d\n", u.Server.String(), loop)
-	}
-	const server = `server="dns://:53",zones=".",view=""`
-	for _, c := range []struct {
-		name, labels, kind string
-		value              uint64
+	w.One("fairway_dns_upstream_cache_entries", metric.Gauge, "Answers kept.", float64(f.CacheLen()))
+	for _, g := range []struct {
+		name, help string
+		is         func(*upstream) bool
 	}{
-		{"cache_hits_total", server + `,type="success"`, "counter", s.Hits.Load()},
-		{"cache_misses_total", server, "counter", s.Misses.Load()},
-		{"cache_requests_total", server, "counter", s.Hits.Load() + s.Misses.Load()},
-		{"cache_served_stale_total", server, "counter", s.Stale.Load()},
-		{"cache_prefetch_total", server, "counter", s.Refreshed.Load()},
-		{"cache_entries", server + `,type="success"`, "gauge", uint64(f.CacheLen())},
-		{"forward_max_concurrent_rejects_total", "", "counter", s.Busy.Load()},
+		{"fairway_dns_upstream_up", "Whether the server answers.", (*upstream).up},
+		{"fairway_dns_upstream_loop", "Whether the server was found to ask this one.", func(u *upstream) bool { return u.looping.Load() }},
 	} {
-		fmt.Fprintf(w, "# HELP coredns_%s As CoreDNS names it; hits and entries of any kind.\n# TYPE coredns_%s %s\ncoredns_%s{%s} %d\n", c.name, c.name, c.kind, c.name, c.labels, c.value)
+		w.Family(g.name, metric.Gauge, g.help)
+		for _, u := range f.all {
+			v := 0.0
+			if g.is(u) {
+				v = 1
+			}
+			w.Value(g.name, v, "server", u.Server.String())
+		}
+	}
+	writeCoreDNS(w, s, f.CacheLen())
+}
+
+// writeCoreDNS repeats what CoreDNS counts, under its names.
+func writeCoreDNS(w metric.Writer, s *Stats, entries int) {
+	server := []string{"server", "dns://:53", "zones", ".", "view", ""}
+	success := append(server[:len(server):len(server)], "type", "success")
+	for _, c := range []struct {
+		name   string
+		labels []string
+		kind   metric.Kind
+		value  uint64
+	}{
+		{"cache_hits_total", success, metric.Counter, s.Hits.Load()},
+		{"cache_misses_total", server, metric.Counter, s.Misses.Load()},
+		{"cache_requests_total", server, metric.Counter, s.Hits.Load() + s.Misses.Load()},
+		{"cache_served_stale_total", server, metric.Counter, s.Stale.Load()},
+		{"cache_prefetch_total", server, metric.Counter, s.Refreshed.Load()},
+		{"cache_entries", success, metric.Gauge, uint64(entries)},
+		{"forward_max_concurrent_rejects_total", nil, metric.Counter, s.Busy.Load()},
+	} {
+		w.Family("coredns_"+c.name, c.kind, "As CoreDNS names it; hits and entries of any kind.")
+		w.Value("coredns_"+c.name, float64(c.value), c.labels...)
 	}
 }
