@@ -22,13 +22,17 @@ func TestGetReasons(t *testing.T) {
 	tls := httptest.NewTLSServer(http.NotFoundHandler())
 	defer tls.Close()
 	closed := freeAddr(t)
-	for _, tt := range []struct{ url, want string }{
-		{"http://" + closed + "/", "connection refused"},
-		{"http://" + addr + "/status/503", "status 503 Service Unavailable"},
-		{"http://" + addr + "/sleep?d=10s", "timeout"},
-		{tls.URL, "certificate: x509: certificate signed by unknown authority"},
+	const ample = time.Minute
+	for _, tt := range []struct {
+		url, want string
+		timeout   time.Duration
+	}{
+		{"http://" + closed + "/", "connection refused", ample},
+		{"http://" + addr + "/status/503", "status 503 Service Unavailable", ample},
+		{"http://" + addr + "/sleep?d=10s", "timeout", 100 * time.Millisecond},
+		{tls.URL, "certificate: x509: certificate signed by unknown authority", ample},
 	} {
-		g := Get{URL: tt.url, Method: "GET", Timeout: 100 * time.Millisecond}
+		g := Get{URL: tt.url, Method: "GET", Timeout: tt.timeout}
 		if err := g.Run(t.Context(), new(bytes.Buffer)); err == nil || err.Error() != tt.want {
 			t.Errorf("%s: got %v, want %s", tt.url, err, tt.want)
 		}

@@ -122,14 +122,15 @@ func (x *Index) Set(r zone.Records) {
 	defer x.mu.Unlock()
 	k := key(r.Name)
 	old, now := x.services.get([]byte(k)), x.pack(k, r)
+	if old != nil && now != nil {
+		k = *old.key
+		now.key = old.key // what reverse names refer to, and are compared by
+	}
 	add, remove := reverseDiff(old, now)
 	switch {
 	case now != nil:
 		if old == nil {
 			x.ref(r.Name.Namespace, 1)
-		} else {
-			k = *old.key
-			now.key = old.key // what reverse names refer to
 		}
 		x.services.set(k, now)
 	case old != nil:
