@@ -178,8 +178,12 @@ func TestContinue(t *testing.T) {
 		t.Fatalf("%d", resp.StatusCode)
 	}
 	c.send("hello")
-	if resp, body := c.response("POST"); resp.StatusCode != 200 || body != "POST /x 5 hello" {
+	resp, body := c.response("POST")
+	if resp.StatusCode != 200 || body != "POST /x 5 hello" {
 		t.Errorf("%d %q", resp.StatusCode, body)
+	}
+	if resp.Close { // the answer can be here before we know that the endpoint has the body
+		c = w.raw("http")
 	}
 	w.set(annotate(ingress("i", "", "/ a"), "proxy-body-size", "4"))
 	c.send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
