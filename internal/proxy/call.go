@@ -36,6 +36,8 @@ type downstream interface {
 	// part returns the next part of the body, valid until the call after. At the end
 	// it returns io.EOF, and errTakenBack after interrupt until resume.
 	part(scratch []byte) ([]byte, error)
+	// exhausted says that part will return io.EOF without waiting, if that is known.
+	exhausted() bool
 	trailer() []h1.Field
 	interrupt()
 	resume()

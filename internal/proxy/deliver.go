@@ -21,6 +21,8 @@ func (f *front) all() ([]byte, bool) {
 
 func (f *front) part(scratch []byte) ([]byte, error) { return f.body.Next(scratch) }
 
+func (f *front) exhausted() bool { return f.body.Whole() }
+
 func (f *front) trailer() []h1.Field { return f.body.Trailer() }
 
 func (f *front) interrupt() {

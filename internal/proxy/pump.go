@@ -65,6 +65,9 @@ func (p *pump) move() error {
 		if sum += int64(len(part)); rule.MaxBody > 0 && sum > rule.MaxBody {
 			return &http.MaxBytesError{Limit: rule.MaxBody}
 		}
+		if c.down.exhausted() {
+			p.ending.Store(true) // before the endpoint can answer to the last of it
+		}
 		if err := p.sent(p.up.send(part, rule.Forward.Timeouts.Send)); err != nil {
 			return err
 		}
@@ -102,8 +105,11 @@ func (p *pump) end() error {
 		return err
 	}
 	if p.ending.Load() { // an answer is quicker than the news that all is sent
-		<-p.finished
-		return p.err
+		select {
+		case <-p.finished:
+			return p.err
+		case <-time.After(tick): // an endpoint that answers and does not read
+		}
 	}
 	p.call.down.interrupt()
 	p.up.spoil()

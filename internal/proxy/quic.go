@@ -194,6 +194,8 @@ func (e *errand) compose() bool {
 
 func (e *errand) all() ([]byte, bool) { return nil, false }
 
+func (e *errand) exhausted() bool { return false }
+
 func (e *errand) part(scratch []byte) ([]byte, error) {
 	_ = e.control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	n, err := e.from.Body.Read(scratch)

@@ -71,6 +71,8 @@ func (s *Server) serveStream(listener string, st *h2.Stream) {
 
 func (c *stream) all() ([]byte, bool) { return c.h2.Whole() }
 
+func (c *stream) exhausted() bool { return false }
+
 func (c *stream) part(scratch []byte) ([]byte, error) {
 	for begun := time.Now(); ; {
 		n, err := c.h2.Read(scratch, tick)

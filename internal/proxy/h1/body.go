@@ -106,6 +106,9 @@ func (b *Body) ended() bool {
 // Pending reports whether a part, or the end, is there without reading.
 func (b *Body) Pending() bool { return len(b.pending) > 0 || b.ended() }
 
+// Whole reports whether nothing of the body is left to take.
+func (b *Body) Whole() bool { return b.ended() }
+
 // Left is how much of a length has not been taken yet.
 func (b *Body) Left() int64 { return b.left }
 
