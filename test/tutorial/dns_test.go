@@ -29,7 +29,10 @@ var askedLine = regexp.MustCompile(`(?m)^(\d+) questions, (\d+) failed`)
 // node's server is upgraded, dies, and is away. Some questions come from a socket
 // each, as those of glibc and Go; others all from one, as those of musl.
 func (c *cluster) testDNSFailover(t *testing.T) {
-	const rate = 500
+	const (
+		rate    = 500
+		oneRead = 32 // the server's batch
+	)
 	file := t.TempDir() + "/client.yaml"
 	if err := os.WriteFile(file, []byte(dnsClient), 0o644); err != nil {
 		t.Fatal(err)
@@ -51,13 +54,13 @@ func (c *cluster) testDNSFailover(t *testing.T) {
 			ready()
 		}, 0},
 		// What a process has read and not answered when it is killed dies with it:
-		// one read per socket at most, and nearly always nothing.
-		{"the server is killed", func() { c.killDNS(t) }, 2},
-		{"and again, when kubelet lets it wait", func() { c.killDNS(t) }, 2},
+		// one read of a socket at most, and nearly always nothing.
+		{"the server is killed", func() { c.killDNS(t) }, oneRead},
+		{"and again, when kubelet lets it wait", func() { c.killDNS(t) }, oneRead},
 		{"its pod is deleted", func() { c.kubectl(t, "-n", "kube-system", "delete", "pod", c.dnsPod(t, "metadata.name")) }, 0},
 		{"its pod is deleted without grace", func() {
 			c.kubectl(t, "-n", "kube-system", "delete", "pod", "--grace-period=0", "--force", c.dnsPod(t, "metadata.name"))
-		}, 2},
+		}, oneRead},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			ready()
