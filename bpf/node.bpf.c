@@ -41,6 +41,17 @@ static __always_inline int related(struct __sk_buff *skb, struct pkt *p, bool in
 	return own ? forward(skb, p, false) : TCX_PASS; /* as in to_net */
 }
 
+/* begin_direct clears the way for a connection that is not for a Service. */
+__global int begin_direct(const struct tuple *t)
+{
+	struct tuple answer;
+	if (!t)
+		return 0;
+	reverse(&answer, t);
+	struct conn *c = bpf_map_lookup_elem(&conns, &answer);
+	return c && c->flags & CONN_NAT ? outlived(&answer, c) : 0;
+}
+
 /* open_service handles the first packet to a Service. local: it is from a socket
  * of this node that the socket hooks have not seen; it gets here as far as the
  * node has a route for it. */
@@ -51,6 +62,8 @@ __global int open_service(struct __sk_buff *skb, struct pkt *p, bool local)
 		return TCX_PASS;
 	__u32 how = local ? BPF_F_INGRESS : 0;
 	struct frontend *fe = frontend_of(&p->t.dst, p->t.dport, p->t.proto);
+	if (!fe && p->opens)
+		begin_direct(&p->t);
 	if (!fe)
 		return net_of(&p->t.dst) & NET_SERVICE ? drop(DROP_UNALLOCATED) : TCX_PASS;
 	if (p->overtaken)

@@ -237,6 +237,8 @@ int from_pod(struct __sk_buff *skb)
 	struct conn *c = find(&p.t, SCOPE_POD_OUT);
 	if (c && c->flags & CONN_NAT)
 		return rewritten_from_pod(skb, &p, c, ep);
+	if (c && p.opens && c->flags & CONN_ORIGIN && outlived(&p.t, c))
+		c = NULL;
 	if (c) {
 		if (!may_send(ep, &p.t))
 			return drop(DROP_POLICY_EGRESS);

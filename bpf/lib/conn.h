@@ -111,6 +111,30 @@ static __always_inline void forget(const struct tuple *t, const struct conn *c)
 	bpf_map_delete_elem(&conns, t);
 }
 
+/* A connection begins between the ends of one that a Service had, from the same
+ * port, and was never for the Service. If the Service's is over, it is forgotten,
+ * or its entry would make the answers look as if the Service had sent them. twin is
+ * the entry's key: what the opener's packet had become, or on the uplink its answer.
+ * Returns whether there is none any more. */
+__global int outlived(const struct tuple *twin, const struct conn *c)
+{
+	if (!twin || !c)
+		return false;
+	const __u32 both = CONN_FIN | CONN_FIN_REV;
+	__u32 flags = c->flags;
+	if (twin->scope == SCOPE_NODE) { /* each entry has seen one direction */
+		struct tuple in;
+		reverse(&in, &c->to);
+		struct conn *other = bpf_map_lookup_elem(&conns, &in);
+		__u32 theirs = other ? other->flags : both;
+		flags |= (theirs & CONN_RST) | (theirs & CONN_FIN ? CONN_FIN_REV : 0);
+	}
+	if (!(flags & CONN_RST) && (flags & both) != both)
+		return false;
+	forget(twin, c);
+	return true;
+}
+
 enum { NAT_TRIES = 24 };
 
 /* Makes the twin of a flow, which is what reserves a source port. Returns 0 if

@@ -70,6 +70,45 @@ func (w *world) bothAnswer(ns *testkit.NS, network, local, one, two string) {
 	}
 }
 
+// A connection by a Service's packets is over; the next one from its port goes to
+// the same backend directly, and has nothing to do with the Service.
+func TestOneLocalPortServiceThenDirect(t *testing.T) {
+	w := newWorld(t)
+	w.client.Route("10.1.1.0/24", "198.51.100.1")
+	w.client.Route("fd00:1:1::/64", "2001:db8::1")
+	w.node1.Route("10.96.0.0/16", "198.51.100.2")
+	w.node1.Route("fd00:96::/112", "2001:db8::2")
+	for family, addr := range []struct{ clusterIP, nodePort string }{{"10.96.0.1:80", "198.51.100.1:30080"}, {"[fd00:96::1]:80", "[2001:db8::1]:30080"}} {
+		for _, c := range []struct {
+			from    *testkit.NS
+			local   netip.Addr
+			backend *testkit.Pod
+			service string
+		}{
+			{w.a1.NS, w.a1.IPs[family], w.b1, addr.clusterIP},
+			{w.client.NS, w.client.Addrs[family], w.a1, addr.nodePort},
+			{w.node1.NS, w.node1.Addrs[family], w.b1, addr.clusterIP},
+		} {
+			w.set(nodePort("web", "10.96.0.1"), c.backend.IPs...)
+			local := netip.AddrPortFrom(c.local, 40000).String()
+			direct := netip.AddrPortFrom(c.backend.IPs[family], 8080).String()
+			for range 3 {
+				for _, to := range []string{c.service, direct} {
+					conn, err := c.from.Dial(nil, "tcp", to, local)
+					if err != nil {
+						w.dump()
+						t.Fatalf("from %s to %s: %v", local, to, err)
+					}
+					_, err = conn.Ask("x")
+					w.must(err)
+					conn.Close()
+					time.Sleep(50 * time.Millisecond) // until the kernel gives the port back
+				}
+			}
+		}
+	}
+}
+
 // An unconnected socket asks two Services with the same backend at once: each
 // answer comes from whom it was for.
 func TestUnconnectedUDPTwoServices(t *testing.T) {
