@@ -1,10 +1,14 @@
 // Package dialect holds what all annotation dialects share: how an annotation
-// is declared, and how a misspelt name is recognised. Each dialect is a package
-// below it that turns the annotations of one object into a typed value; none of
-// them knows routes, and the package knows no dialect.
+// is declared, how a misspelt name is recognised, and how values are read that
+// several of them have. Each dialect is a package below it that turns the
+// annotations of one object into a typed value; none of them knows routes, and the
+// package knows no dialect.
 package dialect
 
-import "slices"
+import (
+	"errors"
+	"slices"
+)
 
 // Scope says how far an annotation reaches.
 type Scope string
@@ -62,3 +66,12 @@ type ValueError struct {
 }
 
 func (e *ValueError) Error() string { return e.Problem + "; " + e.Fix }
+
+// Explain says what is wrong with a value and how to mend it, which only a
+// *ValueError knows.
+func Explain(err error) (problem, fix string) {
+	if v := (*ValueError)(nil); errors.As(err, &v) {
+		return v.Problem, v.Fix
+	}
+	return err.Error(), ""
+}

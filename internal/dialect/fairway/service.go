@@ -1,7 +1,6 @@
 package fairway
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -92,7 +91,7 @@ func table() []Annotation {
 		row("health-check", "", "Ask every pod for this path, on the port that requests go to, and avoid those that do not answer 200 to 399; tcp: a connection is enough. Kubernetes' own readiness counts in any case",
 			func(s *Settings, v string) (err error) { s.Check.Path, err = parseCheck(v); return err }),
 		row("health-check-host", "the Service's name", "Host header of the question",
-			func(s *Settings, v string) (err error) { s.Check.Host, err = parseHost(v); return err }),
+			func(s *Settings, v string) (err error) { s.Check.Host, err = dialect.ParseHost(v); return err }),
 		row("health-check-interval", d.Check.Interval.String(), "Time between two questions to a pod",
 			func(s *Settings, v string) (err error) {
 				s.Check.Interval, err = parseTime(v, 100*time.Millisecond)
@@ -144,10 +143,7 @@ func ParseService(svc *model.Service) (Settings, []model.Rejected) {
 			continue
 		}
 		s = before
-		r.Message = err.Error()
-		if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
-			r.Message, r.Fix = v.Problem, v.Fix
-		}
+		r.Message, r.Fix = dialect.Explain(err)
 		rejected = append(rejected, r)
 	}
 	return s, rejected
@@ -208,16 +204,6 @@ func parseCheck(v string) (string, error) {
 	}
 	if !strings.HasPrefix(v, "/") || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return "", &dialect.ValueError{Problem: fmt.Sprintf("%q is not a path", v), Fix: `write one like "/healthz", or "tcp"`}
-	}
-	return v, nil
-}
-
-func parseHost(v string) (string, error) {
-	v = strings.TrimSpace(v)
-	if v == "" || strings.ContainsFunc(v, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_:", r))
-	}) {
-		return "", &dialect.ValueError{Problem: fmt.Sprintf("%q is not a host", v), Fix: `write a name like "shop.example.com"`}
 	}
 	return v, nil
 }

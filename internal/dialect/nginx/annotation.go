@@ -2,7 +2,6 @@ package nginx
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -121,13 +120,11 @@ func (a *Annotation) apply(s *Settings, value string, o *Options) []model.Reject
 	if err == nil {
 		return nil
 	}
-	r := model.Rejected{Reason: "AnnotationInvalid", Message: err.Error()}
+	r := model.Rejected{Reason: "AnnotationInvalid"}
 	if a.Effect == dialect.Refused {
 		r.Reason = "AnnotationUnsupported"
 	}
-	if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
-		r.Message, r.Fix = v.Problem, v.Fix
-	}
+	r.Message, r.Fix = dialect.Explain(err)
 	return []model.Rejected{r}
 }
 
@@ -141,11 +138,8 @@ func (a *Annotation) applySnippet(s *Settings, value string, o *Options) (reject
 		if err == nil {
 			continue
 		}
-		r := model.Rejected{Reason: "SnippetRefused", Message: fmt.Sprintf("line %d, %q: %v", d.line, clip(d.text), err)}
-		if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
-			r.Message, r.Fix = fmt.Sprintf("line %d, %q: %s", d.line, clip(d.text), v.Problem), v.Fix
-		}
-		rejected = append(rejected, r)
+		problem, fix := dialect.Explain(err)
+		rejected = append(rejected, model.Rejected{Reason: "SnippetRefused", Message: fmt.Sprintf("line %d, %q: %s", d.line, clip(d.text), problem), Fix: fix})
 	}
 	return rejected
 }

@@ -2,7 +2,6 @@ package nginx
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -110,11 +109,8 @@ func (o *Options) option(key, value string) *model.Rejected {
 	if err == nil {
 		return nil
 	}
-	r := &model.Rejected{Reason: "OptionInvalid", Message: err.Error()}
-	if v := (*dialect.ValueError)(nil); errors.As(err, &v) {
-		r.Message, r.Fix = v.Problem, v.Fix
-	}
-	return r
+	problem, fix := dialect.Explain(err)
+	return &model.Rejected{Reason: "OptionInvalid", Message: problem, Fix: fix}
 }
 
 // OptionTable returns the options in the order of their keys. It must not be changed.

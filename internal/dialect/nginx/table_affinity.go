@@ -27,7 +27,7 @@ func affinityTable() []Annotation {
 			Text: "Leave SameSite=None out for browsers that misunderstand it"},
 			func(s *Settings, v string) error { return set(&s.Affinity.Conditional, v, parseBool) }},
 		{dialect.Doc{Key: "session-cookie-domain", Scope: dialect.Location, Risk: dialect.Medium, Text: "Domain of the cookie"},
-			func(s *Settings, v string) error { return set(&s.Affinity.Domain, v, parseHost) }},
+			func(s *Settings, v string) error { return set(&s.Affinity.Domain, v, dialect.ParseHost) }},
 		{dialect.Doc{Key: "session-cookie-expires", Scope: dialect.Location, Risk: dialect.Medium,
 			Text: "Expires of the cookie, in seconds from the response"},
 			func(s *Settings, v string) error { return set(&s.Affinity.Expires, v, parseCount) }},

@@ -43,7 +43,7 @@ func proxyTable() []Annotation {
 			func(s *Settings, v string) error { return set(&s.BackendTLS.Ciphers, v, parseCiphers) }},
 		{dialect.Doc{Key: "proxy-ssl-name", Scope: dialect.Location, Risk: dialect.High,
 			Text: "Name that the pods' certificate must be for, and that is sent as SNI"},
-			func(s *Settings, v string) error { return set(&s.BackendTLS.Name, v, parseHost) }},
+			func(s *Settings, v string) error { return set(&s.BackendTLS.Name, v, dialect.ParseHost) }},
 		{dialect.Doc{Key: "proxy-ssl-protocols", Scope: dialect.Location, Risk: dialect.Low, Effect: dialect.Partly,
 			Text: "Versions of TLS towards pods, TLSv1 to TLSv1.3; SSL is too old to be spoken"},
 			func(s *Settings, v string) error { return parseProtocols(v, &s.BackendTLS.Min, &s.BackendTLS.Max) }},

@@ -25,7 +25,7 @@ func responseTable() []Annotation {
 			Text: "Replace only our own errors, not the pods'"},
 			func(s *Settings, v string) error { return set(&s.Errors.Off, v, parseBool) }},
 		{dialect.Doc{Key: "mirror-host", Scope: dialect.Location, Risk: dialect.High, Text: "Host header of mirrored requests; by default that of mirror-target"},
-			func(s *Settings, v string) error { return set(&s.Mirror.Host, v, parseHost) }},
+			func(s *Settings, v string) error { return set(&s.Mirror.Host, v, dialect.ParseHost) }},
 		{dialect.Doc{Key: "mirror-request-body", Default: "on", Scope: dialect.Location, Risk: dialect.Low, Effect: dialect.Partly,
 			Text: "off: mirror without the body. Requests with more than 1 MiB of it are not mirrored"},
 			func(s *Settings, v string) error { return set(&s.Mirror.NoBody, v, choice("on", "off")) }},

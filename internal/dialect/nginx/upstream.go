@@ -50,7 +50,7 @@ func parseHostText(v string) (dialect.Template, error) {
 	}
 	for _, p := range t {
 		if p.Text != "" {
-			if _, err := parseHost(p.Text); err != nil {
+			if _, err := dialect.ParseHost(p.Text); err != nil {
 				return nil, err
 			}
 		}

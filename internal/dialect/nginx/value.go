@@ -117,16 +117,6 @@ func parsePath(v string) (string, error) {
 	return v, nil
 }
 
-func parseHost(v string) (string, error) {
-	v = strings.TrimSpace(v)
-	if v == "" || strings.ContainsFunc(v, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_:", r))
-	}) {
-		return "", &dialect.ValueError{Problem: fmt.Sprintf("%q is not a host", v), Fix: `write a name like "shop.example.com"`}
-	}
-	return v, nil
-}
-
 func parseHosts(v string) ([]string, error) {
 	var out []string
 	for _, f := range list(v) {
@@ -137,7 +127,7 @@ func parseHosts(v string) ([]string, error) {
 			out = append(out, f)
 			continue
 		}
-		host, err := parseHost(strings.TrimPrefix(f, "*."))
+		host, err := dialect.ParseHost(strings.TrimPrefix(f, "*."))
 		if err != nil || strings.Contains(host, ":") {
 			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q is not a host", f), Fix: "write names separated by commas, or regular expressions behind ~"}
 		}
@@ -174,7 +164,7 @@ func parseOrigins(v string) ([]string, error) {
 	out := list(v)
 	for _, o := range out {
 		scheme, host, ok := strings.Cut(o, "://")
-		_, err := parseHost(strings.TrimPrefix(host, "*."))
+		_, err := dialect.ParseHost(strings.TrimPrefix(host, "*."))
 		_, schemeErr := parseToken(scheme)
 		if o != "*" && (!ok || err != nil || schemeErr != nil) {
 			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q is not an origin", o), Fix: `write "*" or origins like "https://example.com", "https://*.example.com:8443"`}
