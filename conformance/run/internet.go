@@ -22,32 +22,21 @@ const (
 // and what comes by the cluster's device for the addresses above ends here. The
 // machine's own way to those addresses stays as it is, and no packet of the
 // cluster leaves the machine. stop takes it away.
-func (c cluster) internet(ctx context.Context) (stop func(), err error) {
-	nodes, err := c.nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	own, device, err := c.way(ctx, nodes[0].address)
-	if err != nil {
-		return nil, err
-	}
-	machine := []netip.Addr{netip.MustParseAddr(own)}
-	if six, err := address6(ctx, device); err != nil {
+func (c cluster) internet(ctx context.Context, u uplink) (stop func(), err error) {
+	machine := []netip.Addr{netip.MustParseAddr(u.machine)}
+	if six, err := address6(ctx, u.device); err != nil {
 		return nil, err
 	} else if six.IsValid() {
 		machine = append(machine, six)
 	}
 	stand := &stand{}
 	for _, addr := range machine {
-		if err := stand.add(ctx, device, addr); err != nil {
-			return nil, errors.Join(err, stand.close())
+		err := stand.add(ctx, u.device, addr)
+		if err == nil {
+			err = c.route(ctx, u, internetOf(addr), addr.String())
 		}
-	}
-	for _, node := range nodes {
-		for _, addr := range machine {
-			if _, err := c.fairway(ctx, "node", "exec", "--name", c.name, node.name, "--", "ip", "route", "replace", internetOf(addr), "via", addr.String()); err != nil {
-				return nil, errors.Join(err, stand.close())
-			}
+		if err != nil {
+			return nil, errors.Join(err, stand.close())
 		}
 	}
 	return func() { stand.close() }, nil

@@ -64,10 +64,14 @@ func (p phase) run(ctx context.Context, o options, keep bool) (got results, miss
 	if err := c.prepare(ctx, filepath.Join(o.bin, "conformance", "images.tar")); err != nil {
 		return nil, 0, err
 	}
-	if err := c.outsider(ctx); err != nil {
+	u, err := c.uplink(ctx)
+	if err != nil {
 		return nil, 0, err
 	}
-	offline, err := c.internet(ctx)
+	if err := c.outsider(ctx, u); err != nil {
+		return nil, 0, err
+	}
+	offline, err := c.internet(ctx, u)
 	if err != nil {
 		return nil, 0, err
 	}
