@@ -9,6 +9,8 @@ import (
 	"time"
 
 	mdns "github.com/miekg/dns"
+
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // outside is an upstream server of the test, by a third-party library.
@@ -22,15 +24,8 @@ type outside struct {
 // outsideWorld serves example.com on loopback.
 func outsideWorld(t testing.TB) *outside {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pc, err := net.ListenPacket("udp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &outside{addr: l.Addr().(*net.TCPAddr).AddrPort()}
+	l, pc, addr := testkit.Loopback(t)
+	o := &outside{addr: addr}
 	for _, s := range []*mdns.Server{{Listener: l, Handler: o}, {PacketConn: pc, Handler: o}} {
 		started := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // backendFunc starts an HTTP server and returns its address.
@@ -61,11 +62,7 @@ func TestStreams(t *testing.T) {
 	w := newWorld(t, func(o *Options) {
 		o.StreamAddr = func(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
+	l, pc, backend := testkit.Loopback(t)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -75,11 +72,6 @@ func TestStreams(t *testing.T) {
 			go func() { io.Copy(c, c); c.Close() }()
 		}
 	}()
-	pc, err := net.ListenPacket("udp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { pc.Close() })
 	go func() {
 		b := make([]byte, 2000)
 		for {
@@ -90,7 +82,7 @@ func TestStreams(t *testing.T) {
 			pc.WriteTo(b[:n], from)
 		}
 	}()
-	w.set(service("a"), slice("a", addrPort(l.Addr())), ingress("i", "", "/ a"))
+	w.set(service("a"), slice("a", backend), ingress("i", "", "/ a"))
 	to := route.BackendKey{Service: named("a"), Port: model.IntOrString{Int: 80}}
 	w.streams(route.Stream{Port: port, Backend: to, SendProxy: 1}, route.Stream{Port: port, UDP: true, Backend: to})
 
@@ -183,15 +175,7 @@ func TestStreamsOfConfigMaps(t *testing.T) {
 // talker is a server, for TCP and UDP on one port, that answers each line with its name before it.
 func talker(t *testing.T, name string) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pc, err := net.ListenPacket("udp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close(); pc.Close() })
+	l, pc, addr := testkit.Loopback(t)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -216,7 +200,7 @@ func talker(t *testing.T, name string) netip.AddrPort {
 			pc.WriteTo(append([]byte(name+": "), b[:n]...), from)
 		}
 	}()
-	return addrPort(l.Addr())
+	return addr
 }
 
 type talk struct {

@@ -15,6 +15,7 @@ import (
 	mdns "github.com/miekg/dns"
 
 	"github.com/fairway-net/fairway/internal/dns/wire"
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // fake is an upstream whose replies a test writes: f returns the messages to
@@ -27,15 +28,8 @@ type fake struct {
 
 func serve(t *testing.T, f func(q *mdns.Msg, tcp bool) []*mdns.Msg) *fake {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pc, err := net.ListenPacket("udp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := &fake{addr: Server{Addr: l.Addr().(*net.TCPAddr).AddrPort()}}
+	l, pc, addr := testkit.Loopback(t)
+	u := &fake{addr: Server{Addr: addr}}
 	h := mdns.HandlerFunc(func(w mdns.ResponseWriter, q *mdns.Msg) {
 		_, tcp := w.RemoteAddr().(*net.TCPAddr)
 		u.asked.Add(1)

@@ -1,0 +1,23 @@
+package testkit
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+)
+
+// Loopback opens one port of 127.0.0.1 for TCP and for UDP, until the test ends.
+func Loopback(t testing.TB) (net.Listener, net.PacketConn, netip.AddrPort) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	pc, err := net.ListenPacket("udp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pc.Close() })
+	return l, pc, l.Addr().(*net.TCPAddr).AddrPort()
+}
