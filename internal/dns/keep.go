@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -132,13 +131,16 @@ func (s *Server) sockets() ([]int, error) {
 	return fds, nil
 }
 
+// socketCount is how many sockets the server has: of each address one for TCP, and those for UDP.
+func (s *Server) socketCount() int { return len(s.o.Listen) * (1 + s.o.Sockets) }
+
 // inherit makes the server's sockets of those that a predecessor had.
 func (s *Server) inherit() error {
 	_, fds, err := s.kept.ask("take", nil)
 	if err != nil {
 		return err
 	}
-	if len(fds) != len(s.o.Listen)*(1+s.o.Sockets) {
+	if len(fds) != s.socketCount() {
 		closeAll(fds)
 		return fmt.Errorf("%d sockets for %d addresses", len(fds), len(s.o.Listen))
 	}
@@ -166,7 +168,7 @@ func (s *Server) openOrInherit() error {
 		s.kept = &kept{path: s.o.Keeper, name: s.o.Name}
 		if n, err := s.kept.have(); err != nil {
 			s.o.Log.Info("nobody keeps the sockets", "err", err)
-		} else if s.inherits = n == len(s.o.Listen)*(1+s.o.Sockets); s.inherits {
+		} else if s.inherits = n == s.socketCount(); s.inherits {
 			return nil
 		}
 	}
@@ -237,10 +239,4 @@ func (k *kept) await(end <-chan struct{}) {
 		<-gone
 	case <-gone:
 	}
-}
-
-// words splits a packet into its verb and the rest.
-func words(packet string) (verb, rest string) {
-	verb, rest, _ = strings.Cut(packet, " ")
-	return verb, rest
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,7 @@ func (k *Keeper) serve(ctx context.Context, c *net.UnixConn) {
 		if err != nil {
 			break
 		}
-		verb, rest := words(packet)
+		verb, rest, _ := strings.Cut(packet, " ")
 		answer, give := "ok", []int(nil)
 		switch {
 		case verb == "have" && name == "":
