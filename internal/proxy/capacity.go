@@ -84,10 +84,7 @@ func (s *Server) take(p *pool, tried []*endpoint, w wish, wait time.Duration, go
 
 // seize chooses an endpoint and acquires it, nil if none has room.
 func (p *pool) seize(tried []*endpoint, w wish) *endpoint {
-	limit := int64(0)
-	if p.bounded() {
-		limit = p.limit(w.single)
-	}
+	limit := p.limit(w.single)
 	for {
 		e := p.choose(tried, w, time.Now())
 		if e == nil || e.acquireUpTo(limit) {
