@@ -274,7 +274,18 @@ func TestFileSizes(t *testing.T) {
 func TestDatapathSize(t *testing.T) {
 	const most, few = 3000, 1000
 	lines := 0
-	for _, pattern := range []string{"bpf/*.c", "bpf/*/*.h"} {
+	for _, text := range contents(t, "bpf/*.c", "bpf/*/*.h") {
+		lines += bytes.Count(text, []byte("\n"))
+	}
+	if lines < few || lines >= most {
+		t.Errorf("bpf/ has %d lines of C, want less than %d (and more than %d: are these all files?)", lines, most, few)
+	}
+}
+
+// contents returns what is in the files that match one of the patterns.
+func contents(t *testing.T, patterns ...string) (texts [][]byte) {
+	t.Helper()
+	for _, pattern := range patterns {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -284,12 +295,10 @@ func TestDatapathSize(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			lines += bytes.Count(text, []byte("\n"))
+			texts = append(texts, text)
 		}
 	}
-	if lines < few || lines >= most {
-		t.Errorf("bpf/ has %d lines of C, want less than %d (and more than %d: are these all files?)", lines, most, few)
-	}
+	return texts
 }
 
 // sources returns the Go and C files of all modules.
@@ -411,19 +420,9 @@ func TestSemanticsAreTested(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := map[string]bool{}
-	for _, dir := range []string{"internal/*", "internal/*/*", "conformance/own/*"} {
-		files, err := filepath.Glob(dir + "/*_test.go")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
-				tests[string(m[1])] = true
-			}
+	for _, text := range contents(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "conformance/own/*/*_test.go") {
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
+			tests[string(m[1])] = true
 		}
 	}
 	rows := 0

@@ -203,6 +203,11 @@ func TestNoCgroup(t *testing.T) {
 	w := newFaultWorld(t)
 	w.agent = w.startAgent(agentSpec{Break: "cgroup"})
 	w.troubled("SocketHooksMissing", "mount cgroup2")
+	w.servesByPackets()
+}
+
+// servesByPackets sees to it that a pod reaches a Service without socket hooks.
+func (w *faultWorld) servesByPackets() {
 	w.addPod("a1")
 	w.pods["a1"].Serve(":8080")
 	w.addPod("a2")
@@ -220,15 +225,7 @@ func TestCgroupMissing(t *testing.T) {
 	w := newFaultWorld(t)
 	w.agent = w.startAgent(agentSpec{Break: "no cgroup"})
 	w.troubled("CgroupMissing", "mount cgroup2 on the node")
-	w.addPod("a1")
-	w.pods["a1"].Serve(":8080")
-	w.addPod("a2")
-	w.api.Set("services", w.service("web", vip, 30080))
-	w.endpoints("web", "a1")
-	w.await("an answer without socket hooks", func() bool {
-		_, err := w.pods["a2"].AskWithin(nil, "tcp", vip, time.Second)
-		return err == nil
-	})
+	w.servesByPackets()
 	if err := os.WriteFile(filepath.Join(w.dir, "cgroup"), []byte(w.cgroup), 0o644); err != nil {
 		t.Fatal(err)
 	}
