@@ -25,6 +25,7 @@ const help = `echo says who it is and what it saw.
 Server:
   echo [PORT...]              serve HTTP and UDP on $PORT (default 8080) and on every PORT;
                               UDP on $UDP_PORT instead, if that is set
+                              HTTPS on $TLS_PORT, if that is set, with tls.crt and tls.key of $TLS_DIR
                               READY=false: start not ready; DRAIN: how long to serve after SIGTERM (1s)
 Client:
   echo get [flags] URL        ask, print the answer; -n COUNT: ask often, print who answered
@@ -101,6 +102,9 @@ func serve(ctx context.Context, env *cli.Env, args []string) error {
 	cfg.UDPPorts = cfg.Ports
 	if port := env.Getenv("UDP_PORT"); port != "" {
 		cfg.UDPPorts = []string{port}
+	}
+	if port := env.Getenv("TLS_PORT"); port != "" {
+		cfg.TLSPorts, cfg.TLSDir = []string{port}, env.Getenv("TLS_DIR")
 	}
 	if ready := env.Getenv("READY"); ready != "" {
 		b, err := strconv.ParseBool(ready)

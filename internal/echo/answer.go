@@ -1,6 +1,7 @@
 package echo
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -37,6 +38,26 @@ type Answer struct {
 	Query   string              `json:"query"`
 	Headers map[string][]string `json:"headers"`
 	Body    string              `json:"body,omitempty"`
+	TLS     *TLS                `json:"tls,omitempty"` // nil: in the clear
+}
+
+// TLS is what the server saw of the handshake.
+type TLS struct {
+	Version    string `json:"version"` // "TLS 1.3"
+	Cipher     string `json:"cipher"`
+	ServerName string `json:"serverName"` // that was asked for
+	Client     string `json:"client"`     // subject of the client's certificate
+}
+
+func tlsOf(r *http.Request) *TLS {
+	if r.TLS == nil {
+		return nil
+	}
+	t := &TLS{Version: tls.VersionName(r.TLS.Version), Cipher: tls.CipherSuiteName(r.TLS.CipherSuite), ServerName: r.TLS.ServerName}
+	if len(r.TLS.PeerCertificates) > 0 {
+		t.Client = r.TLS.PeerCertificates[0].Subject.String()
+	}
+	return t
 }
 
 // answerTo reads r, including the start of its body.
@@ -53,6 +74,7 @@ func answerTo(id Identity, r *http.Request) Answer {
 		Query:    r.URL.RawQuery,
 		Headers:  r.Header,
 		Body:     string(body),
+		TLS:      tlsOf(r),
 	}
 }
 
@@ -68,8 +90,13 @@ func localPort(r *http.Request) string {
 // writeText prints one "name: value" per line, the headers last, so that
 // people can read it and `grep ^pod:` can pick from it.
 func (a Answer) writeText(w io.Writer) {
+	t := a.TLS
+	if t == nil {
+		t = &TLS{}
+	}
 	for _, field := range []struct{ name, value string }{
 		{"pod", a.Pod}, {"podIP", a.PodIP}, {"node", a.Node}, {"port", a.Port}, {"client", a.Client},
+		{"tls", t.Version}, {"tls cipher", t.Cipher}, {"tls server name", t.ServerName}, {"tls client", t.Client},
 		{"proto", a.Proto}, {"method", a.Method}, {"host", a.Host}, {"path", a.Path}, {"query", a.Query},
 	} {
 		if field.value != "" {

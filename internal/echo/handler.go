@@ -16,7 +16,9 @@ import (
 //	GET  /readyz                200, or 503 while not ready
 //	POST /readyz?ready=false    switches readiness
 //	     /sleep?d=2s            waits, then answers as /
-//	     /status/503            answers as /, with this status
+//	     /status/503            answers as /, with this status;
+//	       ?header=NAME:VALUE   and this header, as often as it is given
+//	GET  /seen?path=/x          how many requests for /x there were, and the last one
 //	     /stream?n=10&every=1s  one line every second, ten times
 //	     /ws                    WebSocket: every message comes back
 //	     (Content-Type application/grpc)  gRPC: every message comes back
@@ -25,15 +27,17 @@ type Handler struct {
 	id    Identity
 	ready atomic.Bool
 	mux   http.ServeMux
+	seen  journal
 }
 
 // NewHandler returns a handler that answers as id and is ready.
 func NewHandler(id Identity) *Handler {
-	h := &Handler{id: id}
+	h := &Handler{id: id, seen: journal{paths: map[string]*entry{}}}
 	h.ready.Store(true)
 	h.mux.HandleFunc("/", h.echo)
 	h.mux.HandleFunc("/healthz", h.healthz)
 	h.mux.HandleFunc("/readyz", h.readyz)
+	h.mux.HandleFunc("/seen", h.seen.serve)
 	h.mux.HandleFunc("/sleep", h.sleep)
 	h.mux.HandleFunc("/status/{code}", h.status)
 	h.mux.HandleFunc("/stream", h.stream)
@@ -60,14 +64,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func isSpecial(path string) bool {
 	switch path {
-	case "/healthz", "/readyz", "/sleep", "/stream", "/ws":
+	case "/healthz", "/readyz", "/seen", "/sleep", "/stream", "/ws":
 		return true
 	}
 	return strings.HasPrefix(path, "/status/")
 }
 
 func (h *Handler) echo(w http.ResponseWriter, r *http.Request) {
-	answerTo(h.id, r).write(w, r, http.StatusOK)
+	h.answer(r).write(w, r, http.StatusOK)
+}
+
+func (h *Handler) answer(r *http.Request) Answer {
+	a := answerTo(h.id, r)
+	h.seen.note(a)
+	return a
 }
 
 func (h *Handler) healthz(w http.ResponseWriter, _ *http.Request) {
@@ -109,7 +119,15 @@ func (h *Handler) status(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "say /status/CODE with a code from 200 to 599", http.StatusBadRequest)
 		return
 	}
-	answerTo(h.id, r).write(w, r, code)
+	for _, header := range r.URL.Query()["header"] {
+		name, value, ok := strings.Cut(header, ":")
+		if !ok {
+			http.Error(w, "say ?header=NAME:VALUE", http.StatusBadRequest)
+			return
+		}
+		w.Header().Add(name, strings.TrimSpace(value))
+	}
+	h.answer(r).write(w, r, code)
 }
 
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {

@@ -15,6 +15,8 @@ import (
 type Config struct {
 	Identity Identity
 	Ports    []string // TCP: HTTP/1.1 and cleartext HTTP/2
+	TLSPorts []string // TCP: the same with TLS
+	TLSDir   string   // where tls.crt and tls.key are; "": a certificate is made
 	UDPPorts []string
 	NotReady bool          // start with /readyz answering 503
 	Drain    time.Duration // how long to go on serving after the end was asked for
@@ -32,6 +34,12 @@ func Serve(ctx context.Context, cfg Config) error {
 	h.SetReady(!cfg.NotReady)
 	s := &server{cfg: cfg, http: newHTTPServer(h)}
 	defer s.close()
+	if len(cfg.TLSPorts) > 0 {
+		var err error
+		if s.http.TLSConfig, err = tlsConfig(cfg.TLSDir, cfg.Identity); err != nil {
+			return err
+		}
+	}
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -56,6 +64,7 @@ func Serve(ctx context.Context, cfg Config) error {
 func newHTTPServer(h http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{Handler: h, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second}
 }
@@ -64,6 +73,7 @@ type server struct {
 	cfg  Config
 	http *http.Server
 	tcp  []net.Listener
+	tls  []net.Listener // TCP below TLS
 	udp  []net.PacketConn
 }
 
@@ -76,6 +86,13 @@ func (s *server) listen() error {
 			return fmt.Errorf("listen for HTTP: %w", err)
 		}
 		s.tcp = append(s.tcp, l)
+	}
+	for _, port := range s.cfg.TLSPorts {
+		l, err := net.Listen("tcp", listenAddr(port))
+		if err != nil {
+			return fmt.Errorf("listen for TLS: %w", err)
+		}
+		s.tls = append(s.tls, l)
 	}
 	for _, port := range s.cfg.UDPPorts {
 		c, err := net.ListenPacket("udp", listenAddr(port))
@@ -96,13 +113,17 @@ func listenAddr(port string) string {
 }
 
 func (s *server) start() <-chan error {
-	failed := make(chan error, len(s.tcp)+len(s.udp))
+	failed := make(chan error, len(s.tcp)+len(s.tls)+len(s.udp))
+	serve := func(err error) {
+		if !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("serve HTTP: %w", err)
+		}
+	}
 	for _, l := range s.tcp {
-		go func() {
-			if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("serve HTTP: %w", err)
-			}
-		}()
+		go func() { serve(s.http.Serve(l)) }()
+	}
+	for _, l := range s.tls {
+		go func() { serve(s.http.ServeTLS(l, "", "")) }()
 	}
 	for _, c := range s.udp {
 		go func() {
@@ -116,7 +137,7 @@ func (s *server) start() <-chan error {
 
 func (s *server) close() {
 	s.http.Close() // its listeners too
-	for _, l := range s.tcp {
+	for _, l := range append(s.tcp, s.tls...) {
 		l.Close() // one that was never served
 	}
 	for _, c := range s.udp {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -265,4 +266,44 @@ func freeAddr(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// TestWitness: TLS is told, headers are set as asked for, and requests are remembered.
+func TestWitness(t *testing.T) {
+	listen, secure := freeAddr(t), freeAddr(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Serve(ctx, Config{Identity: id, Ports: []string{listen}, TLSPorts: []string{secure}, Log: slog.New(slog.DiscardHandler)})
+	}()
+	defer func() { cancel(); <-ended }()
+	client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "shop.example"}}}
+	get := func(url string) (*http.Response, string) {
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			resp, err := client.Get(url)
+			if err != nil {
+				if time.Now().After(deadline) {
+					t.Fatal(err)
+				}
+				continue
+			}
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			return resp, string(b)
+		}
+	}
+	if _, text := get("https://" + secure + "/x"); !strings.Contains(text, "tls: TLS 1.3\n") || !strings.Contains(text, "tls server name: shop.example\n") || !strings.Contains(text, "proto: HTTP/2.0\n") {
+		t.Errorf("over TLS:\n%s", text)
+	}
+	resp, text := get("http://" + listen + "/status/404?header=X-A:+1&header=X-A:2")
+	if got := resp.Header["X-A"]; resp.StatusCode != 404 || len(got) != 2 || got[0] != "1" || got[1] != "2" || strings.Contains(text, "tls") {
+		t.Errorf("%d %v\n%s", resp.StatusCode, resp.Header, text)
+	}
+	get("http://" + listen + "/x?second")
+	if _, text := get("http://" + listen + "/seen?path=/x"); !strings.HasPrefix(text, "seen: 2\npod: pod-1\n") || !strings.Contains(text, "query: second\n") {
+		t.Errorf("seen of /x:\n%s", text)
+	}
+	if _, text := get("http://" + listen + "/seen?path=/y"); text != "seen: 0\n" {
+		t.Errorf("seen of /y:\n%s", text)
+	}
 }
