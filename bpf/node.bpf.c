@@ -125,12 +125,8 @@ int from_net(struct __sk_buff *skb)
 	struct conn *c = find(&p.t, SCOPE_NODE);
 	if (!c && awaited(&p))
 		return drop(DROP_HANDOVER);
-	if (!c || !(c->flags & CONN_NAT))
+	if (!c || !(c->flags & CONN_NAT) || renewed(&p, c))
 		return open_service(skb, &p, false);
-	if (reopens(c, &p)) {
-		forget(&p.t, c);
-		return open_service(skb, &p, false);
-	}
 	if (p.overtaken)
 		return drop(DROP_FRAGMENT);
 	if (vanished(c, &p))
@@ -182,10 +178,8 @@ int to_net(struct __sk_buff *skb)
 		return masquerade(skb, &p);
 	}
 	bool own = c->service;
-	if (own && reopens(c, &p)) {
-		forget(&p.t, c);
+	if (own && renewed(&p, c))
 		return open_service(skb, &p, true);
-	}
 	if (own && vanished(c, &p))
 		return refuse(skb, &p, DROP_BACKEND_GONE, BPF_F_INGRESS);
 	touch(c, &p, false);

@@ -163,10 +163,6 @@ __global int rewritten_from_pod(struct __sk_buff *skb, struct pkt *p, struct con
 {
 	if (!p || !c || !ep)
 		return TCX_DROP;
-	if (reopens(c, p)) {
-		forget(&p->t, c);
-		return open_from_pod(skb, p, ep);
-	}
 	if (vanished(c, p))
 		return refuse(skb, p, DROP_BACKEND_GONE, 0);
 	struct tuple to = c->to;
@@ -236,7 +232,7 @@ int from_pod(struct __sk_buff *skb)
 
 	struct conn *c = find(&p.t, SCOPE_POD_OUT);
 	if (c && c->flags & CONN_NAT)
-		return rewritten_from_pod(skb, &p, c, ep);
+		return renewed(&p, c) ? open_from_pod(skb, &p, ep) : rewritten_from_pod(skb, &p, c, ep);
 	if (c && p.opens && c->flags & CONN_ORIGIN && outlived(&p.t, c))
 		c = NULL;
 	if (c) {

@@ -111,6 +111,15 @@ static __always_inline void forget(const struct tuple *t, const struct conn *c)
 	bpf_map_delete_elem(&conns, t);
 }
 
+/* Whether a packet begins its flow anew; what was known of it is forgotten then. */
+__global int renewed(const struct pkt *p, struct conn *c)
+{
+	if (!p || !c || !reopens(c, p))
+		return false;
+	forget(&p->t, c);
+	return true;
+}
+
 /* A connection begins between the ends of one that a Service had, from the same
  * port, and was never for the Service. If the Service's is over, it is forgotten,
  * or its entry would make the answers look as if the Service had sent them. twin is
