@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net/netip"
+	"testing"
 
 	"github.com/fairway-net/fairway/internal/model"
 )
@@ -80,8 +81,27 @@ func (f *frame) transport() []byte {
 		b = append([]byte{f.icmp[0], f.icmp[1], 0, 0, 0, 0, 5, 0x14}, f.quoted...)
 		at = 2
 	}
-	binary.BigEndian.PutUint16(b[at:], f.sum(b))
+	sum := f.sum(b)
+	if sum == 0 && f.proto == model.UDP { // which would say that there is none (RFC 768)
+		sum = 0xffff
+	}
+	binary.BigEndian.PutUint16(b[at:], sum)
 	return b
+}
+
+// One packet in 65,536 has a UDP checksum of 0, which is written in another way.
+func TestZeroChecksum(t *testing.T) {
+	f := &frame{proto: model.UDP, src: netip.MustParseAddrPort("10.0.0.1:0"), dst: netip.MustParseAddrPort("10.0.0.2:53"), payload: []byte("x")}
+	for port := range 1 << 16 {
+		f.src = netip.AddrPortFrom(f.src.Addr(), uint16(port))
+		body := f.transport()
+		if binary.BigEndian.Uint16(body[6:]) == 0 {
+			t.Fatalf("port %d: no checksum", port)
+		}
+		if err := f.check(body); err != nil {
+			t.Fatalf("port %d: %v", port, err)
+		}
+	}
 }
 
 // bytes is the packet on Ethernet.
