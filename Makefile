@@ -26,7 +26,7 @@ export CGO_ENABLED = 0
 # The same flags everywhere: what one target has compiled, the next finds in the cache.
 export GOFLAGS += -trimpath
 
-.PHONY: help deps build fairway up down test faults lint generate bench bench-up bench-dns bench-http bench-services conformance conformance-quick clean
+.PHONY: help deps build fairway clang up down test faults lint generate bench bench-up bench-dns bench-http bench-services conformance conformance-quick clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,12 @@ deps: ## Install what the machine lacks (Debian, Ubuntu)
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
 	@$(MAKE) -s .cache/nginx/root
 
+# What compiles bpf/: tests see whether the committed object is up to date, and
+# upgrade to another.
+clang:
+	@command -v clang-19 >/dev/null && command -v llvm-strip-19 >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends clang-19 llvm-19; } || \
+	  echo "clang-19 cannot be installed; tests that compile bpf/ are skipped"
+
 # Debian's nginx, which tests compare with: unpacked, as installing it would start it.
 .cache/nginx/root:
 	@mkdir -p .cache/nginx && cd .cache/nginx && rm -rf *.deb unpacked && \
@@ -65,7 +71,7 @@ up: deps build ## Start a cluster with Fairway and the quick start in it
 down: ## Remove it again
 	$(SUDO) $(BIN)/fairway down --name $(CLUSTER)
 
-test: deps build ## Run every test (those that need root are run as root)
+test: deps clang build ## Run every test (those that need root are run as root)
 	$(GO) test -timeout 20m $(ASROOT) ./...
 	cd tools && $(GO) test ./...
 	cd bench && $(GO) test ./...

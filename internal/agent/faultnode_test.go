@@ -65,6 +65,7 @@ const (
 // agentSpec is what the process of an agent is told.
 type agentSpec struct {
 	BPFFS, Dir, Layout string
+	Program            string // "": this one
 	Break              string // what is to go wrong: see tweaks
 }
 
@@ -289,6 +290,9 @@ func (w *faultWorld) startAgent(s agentSpec) *agentProcess {
 		w.Fatal(err)
 	}
 	a := &agentProcess{w: w, cmd: testkit.Reexec(w, w.node1.NS, filepath.Join(w.cgroup, "kubepods/agent"), agentEnv+"="+string(text))}
+	if s.Program != "" {
+		a.cmd.Path = s.Program
+	}
 	a.cmd.Stderr = w.Output()
 	if err := w.node1.Do(a.cmd.Start); err != nil {
 		w.Fatalf("start agent: %v", err)
