@@ -45,7 +45,7 @@ GROWS(frontends, struct frontend_key, struct frontend, 16384);
 GROWS(slots, struct slot_key, struct backend, 65536);
 GROWS(members, struct member_key, struct member, 65536);
 LPM(ranges, struct range_key, __u32, MANY);
-LRU(affinities, struct affinity_key, struct affinity, 16384);
+LRU(affinities, struct affinity_key, struct affinity, 65536);
 HASH(talkers, struct talker_key, __u32, 262144);
 HASH(gone, struct addr, __u32, 65536); /* pods that are no more, until their address is given again */
 LRU(bound, struct bound_key, struct bound, 4096);
