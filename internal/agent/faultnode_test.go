@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -277,6 +278,25 @@ func (w *faultWorld) unharmed(loads []*testkit.Load) {
 type agentProcess struct {
 	w   *faultWorld
 	cmd *exec.Cmd
+	log *logText
+}
+
+// logText is what a process has written so far.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func (w *faultWorld) startAgent(s agentSpec) *agentProcess {
@@ -289,11 +309,11 @@ func (w *faultWorld) startAgent(s agentSpec) *agentProcess {
 	if err != nil {
 		w.Fatal(err)
 	}
-	a := &agentProcess{w: w, cmd: testkit.Reexec(w, w.node1.NS, filepath.Join(w.cgroup, "kubepods/agent"), agentEnv+"="+string(text))}
+	a := &agentProcess{w: w, cmd: testkit.Reexec(w, w.node1.NS, filepath.Join(w.cgroup, "kubepods/agent"), agentEnv+"="+string(text)), log: &logText{}}
 	if s.Program != "" {
 		a.cmd.Path = s.Program
 	}
-	a.cmd.Stderr = w.Output()
+	a.cmd.Stderr = io.MultiWriter(w.Output(), a.log)
 	if err := w.node1.Do(a.cmd.Start); err != nil {
 		w.Fatalf("start agent: %v", err)
 	}
