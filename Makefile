@@ -94,7 +94,7 @@ bench-up: build ## Time `fairway up` phase by phase, and weigh all processes
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./up
 	cd bench && $(SUDO) ../$(BIN)/bench/up
 
-bench-dns: fairway ## Measure the cost of a DNS query beside its peers (fetches them once; 7 minutes)
+bench-dns: fairway ## Measure the cost of a DNS query beside its peers (fetches them once; 8 minutes)
 	cd bench && $(GO) build -o ../$(BIN)/bench/ ./dns
 	cd bench && ../$(BIN)/bench/dns $(or $(ARGS),-o ../docs/performance.md)
 

@@ -13,12 +13,11 @@ import (
 	"time"
 
 	"github.com/fairway-net/fairway/bench/peer"
-	"github.com/fairway-net/fairway/bench/record"
 )
 
 // measureCluster lets Fairway and CoreDNS's kubernetes plugin follow one API
 // server, in turns, and weighs them.
-func measureCluster(ctx context.Context, t tools, without []string, dir string, services, changes int, set *record.Set) error {
+func (b *bench) measureCluster(ctx context.Context, services, changes int) error {
 	a := newAPI(services)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,7 +36,7 @@ func measureCluster(ctx context.Context, t tools, without []string, dir string, 
 			"users: [{name: u, user: {}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n", url),
 	}
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
@@ -47,80 +46,109 @@ func measureCluster(ctx context.Context, t tools, without []string, dir string, 
 		server server
 		args   []string
 	}{
-		{server{name: "coredns", addr: fmt.Sprintf("127.0.0.1:%d", ports[0])}, []string{t.coredns, "-conf", "Corefile.cluster"}},
-		{server{name: "fairway", addr: addr}, []string{t.fairway, "dns", "--kubeconfig", "kubeconfig", "--listen", addr, "--health", "", "--lame-duck", "0s", "--resolv-conf", "/dev/null"}},
+		{server{name: "coredns", addr: fmt.Sprintf("127.0.0.1:%d", ports[0])}, []string{b.tools.coredns, "-conf", "Corefile.cluster"}},
+		{server{name: "fairway", addr: addr}, []string{b.tools.fairway, "dns", "--kubeconfig", "kubeconfig", "--listen", addr, "--health", "", "--lame-duck", "0s", "--resolv-conf", "/dev/null"}},
 	} {
-		if slices.Contains(without, s.server.name) {
+		if slices.Contains(b.without, s.server.name) {
 			continue
 		}
-		if weights[s.server.name], err = weigh(ctx, t, a, &s.server, s.args, dir, changes, set); err != nil {
-			return fmt.Errorf("%s: %w", s.server.name, err)
+		w, err := b.weigh(ctx, a, &s.server, s.args, changes)
+		if err != nil {
+			if err := b.lose(&s.server, "cluster", err); err != nil {
+				return err
+			}
+			continue
 		}
+		weights[s.server.name] = w
 	}
 	if f, c := weights["fairway"], weights["coredns"]; c.steady > 0 {
-		set.Add("fairway / coredns", a.describe(), "memory (RSS)", "ratio", f.steady/c.steady)
-		set.Add("fairway / coredns", a.describe(), "highest memory during a relist", "ratio", f.peak/c.peak)
-		set.Add("fairway / coredns", a.describe(), "change to new answer, p99", "ratio", f.p99/c.p99)
+		for _, r := range []struct {
+			figure       string
+			ours, theirs float64
+		}{
+			{first, f.start, c.start},
+			{steady, f.steady, c.steady},
+			{peak, f.peak, c.peak},
+			{p99Change, f.p99, c.p99},
+		} {
+			b.set.Add("fairway / coredns", a.describe(), r.figure, "ratio", r.ours/r.theirs)
+		}
 	}
 	return nil
 }
 
-// weight is what following a cluster costs: KiB, and ms until a change is answered.
-type weight struct{ steady, peak, p99 float64 }
+// The figures.
+const (
+	first     = "start to first complete answer"
+	steady    = "memory (RSS)"
+	peak      = "highest memory during a relist"
+	grown     = "the same, of the memory before"
+	p50Change = "change to new answer, p50"
+	p99Change = "change to new answer, p99"
+)
+
+// weight is what following a cluster costs: s, KiB, and ms until a change is answered.
+type weight struct{ start, steady, peak, p99 float64 }
 
 func (a *api) describe() string {
 	return fmt.Sprintf("%d Services, %d endpoints of headless ones", a.n, a.n/2*perHeadless)
 }
 
-func weigh(ctx context.Context, t tools, a *api, s *server, args []string, dir string, changes int, set *record.Set) (w weight, err error) {
-	of := a.describe()
-	start := time.Now()
-	if err := s.start(ctx, t, dir, args); err != nil {
+func (b *bench) weigh(ctx context.Context, a *api, s *server, args []string, changes int) (w weight, err error) {
+	of, set := a.describe(), &b.set
+	began := time.Now()
+	if err := s.start(ctx, b.tools, b.dir, args); err != nil {
 		return w, err
 	}
-	defer stopAll([]*server{s})
+	defer s.stop()
 	last, ns := serviceName(a.n - 1)
-	if _, err := until(ctx, s.addr, fmt.Sprintf("%s.%s.svc.cluster.local.", last, ns), "", 3*time.Minute); err != nil {
+	if _, err := until(s, fmt.Sprintf("%s.%s.svc.cluster.local.", last, ns), "", 3*time.Minute); err != nil {
 		return w, err
 	}
-	set.Add(s.name, of, "start to first complete answer", "s", time.Since(start).Seconds())
+	w.start = time.Since(began).Seconds()
+	set.Add(s.name, of, first, "s", w.start)
 	time.Sleep(5 * time.Second) // what was needed only to get there is given back
 	w.steady, err = peer.Memory(s.cmd.Process.Pid)
 	if err != nil {
 		return w, err
 	}
-	set.Add(s.name, of, "memory (RSS)", "MiB", w.steady/1024)
+	set.Add(s.name, of, steady, "MiB", w.steady/1024)
 
-	first, ns := serviceName(0)
-	name := fmt.Sprintf("%s.%s.svc.cluster.local.", first, ns)
+	changed, ns := serviceName(0)
+	name := fmt.Sprintf("%s.%s.svc.cluster.local.", changed, ns)
 	var took []float64
 	for range changes {
 		at := time.Now()
-		if _, err := until(ctx, s.addr, name, a.change(), 10*time.Second); err != nil {
+		if _, err := until(s, name, a.change(), 10*time.Second); err != nil {
 			return w, err
 		}
 		took = append(took, float64(time.Since(at).Microseconds())/1000)
 		time.Sleep(5 * time.Millisecond)
 	}
 	slices.Sort(took)
-	set.Add(s.name, of, "change to new answer, p50", "ms", took[(len(took)-1)/2])
+	set.Add(s.name, of, p50Change, "ms", took[(len(took)-1)/2])
 	w.p99 = took[(len(took)-1)*99/100]
-	set.Add(s.name, of, "change to new answer, p99", "ms", w.p99)
+	set.Add(s.name, of, p99Change, "ms", w.p99)
 
+	before, err := peer.Memory(s.cmd.Process.Pid)
+	if err != nil {
+		return w, err
+	}
 	// 5 resets the highest resident set (proc(5)).
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.cmd.Process.Pid), []byte("5"), 0); err != nil {
 		return w, err
 	}
 	a.expire()
 	time.Sleep(5 * time.Second)
-	if _, err := until(ctx, s.addr, name, a.change(), 2*time.Minute); err != nil { // it follows again
+	if _, err := until(s, name, a.change(), 2*time.Minute); err != nil { // it follows again
 		return w, err
 	}
 	w.peak, err = highest(s.cmd.Process.Pid)
 	if err != nil {
 		return w, err
 	}
-	set.Add(s.name, of, "highest memory during a relist", "MiB", w.peak/1024)
+	set.Add(s.name, of, peak, "MiB", w.peak/1024)
+	set.Add(s.name, of, grown, "×", w.peak/before)
 	return w, nil
 }
 
@@ -136,21 +164,4 @@ func highest(pid int) (float64, error) {
 		return 0, fmt.Errorf("process %d has no VmHWM", pid)
 	}
 	return strconv.ParseFloat(string(m[1]), 64)
-}
-
-// until asks for name again and again until the address is want, or any if
-// want is empty, and returns how often it asked.
-func until(ctx context.Context, addr, name, want string, patience time.Duration) (asked int, err error) {
-	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, network, addr)
-	}}
-	var got []net.IP
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && ctx.Err() == nil; asked++ {
-		got, err = r.LookupIP(ctx, "ip4", name)
-		if err == nil && len(got) > 0 && (want == "" || got[0].String() == want) {
-			return asked, nil
-		}
-	}
-	return asked, fmt.Errorf("%s is %v (%v), not %q, after %v", name, got, err, want, patience)
 }

@@ -15,12 +15,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,11 +34,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench-dns:", err)
 		os.Exit(1)
 	}
-	runs := flag.Int("runs", 5, "how often to measure each server")
+	runs := flag.Int("runs", 5, "how often to measure each server; 0: only the cluster, once")
 	length := flag.Duration("time", 3*time.Second, "length of a measurement")
 	names := flag.Int("names", 5000, "how many Services")
 	services := flag.Int("cluster", 10_000, "how many Services, half of them headless, to follow on an API server; 0: none")
-	changes := flag.Int("changes", 200, "how many changes of one of them to time")
+	changes := flag.Int("changes", 300, "how many changes of one of them to time")
 	without := flag.String("without", "", "peers to leave out, separated by commas")
 	also := flag.String("also", "", "another build of fairway to measure beside this one")
 	into := flag.String("o", "", "put the table into this page, between the comments bench-dns and /bench-dns")
@@ -46,7 +46,8 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *root, strings.Split(*without, ","), *also, *into, *names, *runs, *services, *changes, *length); err != nil {
+	b := &bench{without: strings.Split(*without, ","), length: *length}
+	if err := run(ctx, b, *root, *also, *into, *names, *runs, *services, *changes); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-dns:", err)
 		os.Exit(1)
 	}
@@ -75,59 +76,84 @@ func pin() error {
 	return syscall.Exec(taskset, append([]string{"taskset", "-c", "1", self}, os.Args[1:]...), append(os.Environ(), pinned+"=1"))
 }
 
-func run(ctx context.Context, root string, without []string, also, into string, names, runs, services, changes int, length time.Duration) error {
-	root, err := filepath.Abs(root)
-	if err != nil {
+// bench is one call of this program.
+type bench struct {
+	tools   tools
+	dir     string // for what the servers read
+	without []string
+	length  time.Duration
+	servers []*server // that answer
+	lost    []string  // names of those that do not any more
+	set     record.Set
+}
+
+func run(ctx context.Context, b *bench, root, also, into string, names, runs, services, changes int) (err error) {
+	if root, err = filepath.Abs(root); err != nil {
 		return err
 	}
-	tools, err := fetch(ctx, root, without)
-	if err != nil {
+	if b.tools, err = fetch(ctx, root, b.without); err != nil {
 		return err
 	}
 	if also != "" {
-		if tools.also, err = filepath.Abs(also); err != nil {
+		if b.tools.also, err = filepath.Abs(also); err != nil {
 			return err
 		}
 	}
-	dir, err := os.MkdirTemp("", "bench-dns")
-	if err != nil {
+	if b.dir, err = os.MkdirTemp("", "bench-dns"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	if err := writeZones(dir, names); err != nil {
-		return err
-	}
-	servers, err := startAll(ctx, tools, without, dir)
-	defer func() { stopAll(servers) }()
-	if err != nil {
-		return err
-	}
-	var set record.Set
-	for i := range runs {
-		fmt.Fprintf(os.Stderr, "run %d of %d\n", i+1, runs)
-		if err := measureAll(ctx, tools, dir, servers, length, &set); err != nil {
+	defer os.RemoveAll(b.dir)
+	if runs > 0 {
+		if err := b.measureQueries(ctx, names, runs); err != nil {
 			return err
 		}
 	}
-	stopAll(servers)
-	servers = nil
-	for i := range min(runs, 3) {
+	for i := range min(max(runs, 1), 3) {
 		if services > 0 {
-			fmt.Fprintf(os.Stderr, "cluster: run %d of %d\n", i+1, min(runs, 3))
-			if err := measureCluster(ctx, tools, without, dir, services, changes, &set); err != nil {
+			fmt.Fprintf(os.Stderr, "cluster: run %d\n", i+1)
+			if err := b.measureCluster(ctx, services, changes); err != nil {
 				return fmt.Errorf("cluster: %w", err)
 			}
 		}
 	}
 	var table bytes.Buffer
-	set.WriteTable(&table)
+	b.set.WriteCases(&table)
 	os.Stdout.Write(table.Bytes())
 	if into != "" {
 		if err := record.Splice(into, "bench-dns", record.Machine()+".\n\n"+table.String()); err != nil {
 			return err
 		}
 	}
-	return set.WriteJSON(filepath.Join(root, "bench", "out"), "dns")
+	if err := b.set.WriteJSON(filepath.Join(root, "bench", "out"), "dns"); err != nil {
+		return err
+	}
+	if len(b.lost) > 0 {
+		return fmt.Errorf("figures are missing of %s, which ended or did not answer; see above", strings.Join(b.lost, ", "))
+	}
+	return nil
+}
+
+// measureQueries asks all servers, runs times in turn.
+func (b *bench) measureQueries(ctx context.Context, names, runs int) error {
+	if err := writeZones(b.dir, names); err != nil {
+		return err
+	}
+	defer func() {
+		for _, s := range b.servers {
+			s.stop()
+		}
+		b.servers = nil
+	}()
+	if err := b.startAll(ctx); err != nil {
+		return err
+	}
+	for i := range runs {
+		fmt.Fprintf(os.Stderr, "run %d of %d\n", i+1, runs)
+		if err := b.measureAll(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // half is half of the rate at which the slowest was saturated just before, so
@@ -149,54 +175,73 @@ var cases = []struct {
 
 // measureAll asks all servers for each case in turn, so that whatever disturbs
 // the machine disturbs all of them.
-func measureAll(ctx context.Context, t tools, dir string, servers []*server, length time.Duration, set *record.Set) error {
-	saturated := map[*server]float64{}
-	slowest := math.Inf(1) // but for CoreDNS
+func (b *bench) measureAll() error {
+	saturated := map[string]float64{}
 	for _, c := range cases {
 		got := map[string]figures{}
-		for _, s := range servers {
+		for _, s := range slices.Clone(b.servers) {
 			if (c.cluster && !s.zone) || (!c.cluster && !s.forwards) {
 				continue
 			}
 			rate := c.rate
 			if rate == half {
-				rate = int(min(saturated[s], slowest) / 2)
+				rate = int(halfLoad(saturated, s.name))
 			}
-			m, err := measure(ctx, t, s, filepath.Join(dir, c.queries), rate, length)
+			m, err := measure(b.tools, s, filepath.Join(b.dir, c.queries), rate, b.length)
 			if err != nil {
-				return fmt.Errorf("%s, %s: %w", c.name, s.name, err)
-			}
-			got[s.name] = m
-			set.Add(s.name, c.name, "CPU per query", "µs", m.cpu)
-			if c.rate == 0 {
-				if c.cluster {
-					if saturated[s] = m.rate; s.name != "coredns" {
-						slowest = min(slowest, m.rate)
-					}
+				if err := b.lose(s, c.name, err); err != nil {
+					return err
 				}
-				set.Add(s.name, c.name, "throughput", "queries/s", m.rate)
-			} else {
-				set.Add(s.name, c.name, "p99 latency", "µs", m.p99)
-			}
-			set.Add(s.name, c.name, "lost queries", "%", m.lost)
-		}
-		for _, peer := range servers {
-			m, ok := got[peer.name]
-			if !ok || peer.name == "fairway" {
 				continue
 			}
-			set.Add("fairway / "+peer.name, c.name, "CPU per query", "ratio", got["fairway"].cpu/m.cpu)
+			got[s.name] = m
+			if c.rate == 0 && c.cluster {
+				saturated[s.name] = m.rate
+			}
+			b.add(s.name, c.name, c.rate, m)
+		}
+		for _, s := range b.servers {
+			m, ok := got[s.name]
+			if !ok || s.name == "fairway" {
+				continue
+			}
+			b.set.Add("fairway / "+s.name, c.name, "CPU per query", "ratio", got["fairway"].cpu/m.cpu)
 			if c.rate == half {
-				set.Add("fairway / "+peer.name, c.name, "p99 latency", "ratio", got["fairway"].p99/m.p99)
+				b.set.Add("fairway / "+s.name, c.name, "p99 latency", "ratio", got["fairway"].p99/m.p99)
 			}
 		}
 	}
-	for _, s := range servers {
+	for _, s := range b.servers {
 		rss, err := peer.Memory(s.cmd.Process.Pid)
 		if err != nil {
 			return err
 		}
-		set.Add(s.name, "after all of that", "memory (RSS)", "MiB", rss/1024)
+		b.set.Add(s.name, "after all of that", "memory (RSS)", "MiB", rss/1024)
 	}
 	return nil
+}
+
+// halfLoad is half of the rate that saturates the slowest server but CoreDNS, or of its own.
+func halfLoad(saturated map[string]float64, of string) float64 {
+	rate := saturated[of]
+	for name, r := range saturated {
+		if name != "coredns" {
+			rate = min(rate, r)
+		}
+	}
+	return rate / 2
+}
+
+// add takes down the figures of a server.
+func (b *bench) add(name, of string, rate int, m figures) {
+	b.set.Add(name, of, "CPU per query", "µs", m.cpu)
+	if rate == 0 {
+		b.set.Add(name, of, "throughput", "queries/s", m.rate)
+	} else {
+		b.set.Add(name, of, "p99 latency", "µs", m.p99)
+	}
+	if rate == half {
+		b.set.Add(name, of, "rate", "queries/s", m.rate)
+	}
+	b.set.Add(name, of, "lost queries", "%", m.lost)
 }

@@ -33,15 +33,15 @@ var (
 
 // measure lets dnsperf ask s from the second processor. A short run before it
 // fills caches.
-func measure(ctx context.Context, t tools, s *server, queries string, rate int, length time.Duration) (figures, error) {
-	if _, err := ask(ctx, t, s, queries, rate, 300*time.Millisecond); err != nil {
+func measure(t tools, s *server, queries string, rate int, length time.Duration) (figures, error) {
+	if _, err := ask(t, s, queries, rate, 300*time.Millisecond); err != nil {
 		return figures{}, err
 	}
 	before, err := peer.CPUTime(s.cmd.Process.Pid)
 	if err != nil {
 		return figures{}, err
 	}
-	text, err := ask(ctx, t, s, queries, rate, length)
+	text, err := ask(t, s, queries, rate, length)
 	if err != nil {
 		return figures{}, err
 	}
@@ -61,7 +61,7 @@ func measure(ctx context.Context, t tools, s *server, queries string, rate int, 
 }
 
 // ask runs dnsperf. At a fixed rate it prints every query with its latency.
-func ask(ctx context.Context, t tools, s *server, queries string, rate int, length time.Duration) ([]byte, error) {
+func ask(t tools, s *server, queries string, rate int, length time.Duration) ([]byte, error) {
 	host, port, err := net.SplitHostPort(s.addr)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func ask(ctx context.Context, t tools, s *server, queries string, rate int, leng
 	if rate > 0 {
 		args = append(args, "-Q", fmt.Sprint(rate), "-v")
 	}
-	ctx, cancel := context.WithTimeout(ctx, length+30*time.Second)
+	ctx, cancel := context.WithTimeout(s.life, length+30*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "taskset", args...)
 	cmd.Env = t.env
@@ -84,6 +84,9 @@ func ask(ctx context.Context, t tools, s *server, queries string, rate int, leng
 	cmd.Stdout, cmd.Stderr = out, out
 	err = cmd.Run()
 	text, readErr := os.ReadFile(out.Name())
+	if s.life.Err() != nil {
+		return nil, context.Cause(s.life)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dnsperf: %w\n%s", err, tail(text))
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,19 +21,22 @@ type server struct {
 	forwards bool // forwards names outside of it
 	cmd      *exec.Cmd
 	log      *os.File
+	life     context.Context // ends with the program, or with all; its cause says how
+	ended    chan struct{}   // closed when the program has
 }
 
-// startAll starts every server on the first processor and a port of its own.
-// What has been started is returned even after an error.
-func startAll(ctx context.Context, t tools, without []string, dir string) (all []*server, err error) {
+// startAll starts every server on the first processor and a port of its own. A
+// peer that does not answer is left out.
+func (b *bench) startAll(ctx context.Context) error {
 	ports, err := peer.FreePorts(6)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	at := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
-	if err := writeConfigs(dir, ports); err != nil {
-		return nil, err
+	if err := writeConfigs(b.dir, ports); err != nil {
+		return err
 	}
+	t := b.tools
 	// Knot is the upstream of those that forward, and so comes first.
 	for _, s := range []*struct {
 		server server
@@ -47,18 +49,42 @@ func startAll(ctx context.Context, t tools, without []string, dir string) (all [
 		{server{name: "fairway", addr: at(4), zone: true, forwards: true}, fairway(t.fairway, at(4), at(0))},
 		{server{name: "also", addr: at(5), zone: true, forwards: true}, fairway(t.also, at(5), at(0))},
 	} {
-		if slices.Contains(without, s.server.name) || s.args[0] == "" {
+		if slices.Contains(b.without, s.server.name) || s.args[0] == "" {
 			continue
 		}
-		if err := s.server.start(ctx, t, dir, s.args); err != nil {
-			return all, fmt.Errorf("start %s: %w", s.server.name, err)
+		err := s.server.start(ctx, t, b.dir, s.args)
+		if err == nil {
+			b.servers = append(b.servers, &s.server)
+			_, err = until(&s.server, s.server.known(), "", 20*time.Second)
 		}
-		all = append(all, &s.server)
-		if err := s.server.answers(ctx); err != nil {
-			return all, fmt.Errorf("start %s: %w", s.server.name, err)
+		if err != nil {
+			if err := b.lose(&s.server, "start", err); err != nil {
+				return err
+			}
 		}
 	}
-	return all, nil
+	return nil
+}
+
+// known is a name that the server must have.
+func (s *server) known() string {
+	if s.zone {
+		return "svc1.ns1.svc.cluster.local."
+	}
+	return "host1.example.com."
+}
+
+// lose takes down that a peer gives no figures from here on. The others go on,
+// but not without ours.
+func (b *bench) lose(s *server, doing string, err error) error {
+	if s.name == "fairway" || context.Cause(s.life) == context.Canceled {
+		return fmt.Errorf("%s: %s: %w", s.name, doing, err)
+	}
+	fmt.Fprintf(os.Stderr, "LOST %s: %s: %v\n", s.name, doing, err)
+	b.lost = append(b.lost, s.name)
+	s.stop()
+	b.servers = slices.DeleteFunc(b.servers, func(o *server) bool { return o == s })
+	return nil
 }
 
 // start runs args on the first processor.
@@ -70,14 +96,40 @@ func (s *server) start(ctx context.Context, t tools, dir string, args []string) 
 		return err
 	}
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	return s.cmd.Start()
+	life, end := context.WithCancelCause(ctx)
+	s.life, s.ended = life, make(chan struct{})
+	if err := s.cmd.Start(); err != nil {
+		s.log.Close()
+		end(err)
+		close(s.ended)
+		return err
+	}
+	go func() {
+		_ = s.cmd.Wait()
+		s.log.Close()
+		text, _ := os.ReadFile(s.log.Name())
+		end(fmt.Errorf("it has ended, %v; its last words:\n%s", s.cmd.ProcessState, tail(text)))
+		close(s.ended)
+	}()
+	return nil
+}
+
+// stop ends it and waits for its end.
+func (s *server) stop() {
+	select {
+	case <-s.ended:
+	default:
+		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // NSD has children
+		<-s.ended
+	}
 }
 
 func fairway(program, listen, upstream string) []string {
 	return []string{program, "dns", "--manifests", "manifests.yaml", "--listen", listen, "--upstream", upstream, "--health", "", "--lame-duck", "0s"}
 }
 
-// writeConfigs gives each server one thread: it has one processor.
+// writeConfigs gives each server one thread: it has one processor. NSD would limit
+// what one client is answered.
 func writeConfigs(dir string, ports []int) error {
 	for name, text := range map[string]string{
 		"knot.conf": fmt.Sprintf(`server:
@@ -100,6 +152,8 @@ zone:
 		"nsd.conf": fmt.Sprintf(`server:
     ip-address: 127.0.0.1@%[2]d
     server-count: 1
+    rrl-ratelimit: 0
+    rrl-whitelist-ratelimit: 0
     database: ""
     username: ""
     chroot: ""
@@ -144,38 +198,4 @@ forward-zone:
 		}
 	}
 	return os.MkdirAll(filepath.Join(dir, "knot"), 0o755)
-}
-
-// answers waits until the server answers the question for a name that it must
-// have with an address.
-func (s *server) answers(ctx context.Context) error {
-	name := "\x05host1\x07example\x03com\x00"
-	if s.zone {
-		name = "\x04svc1\x03ns1\x03svc\x07cluster\x05local\x00"
-	}
-	query := append([]byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"), name+"\x00\x01\x00\x01"...)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
-		conn, err := net.Dial("udp", s.addr)
-		if err != nil {
-			return err
-		}
-		conn.SetDeadline(time.Now().Add(500 * time.Millisecond))
-		conn.Write(query)
-		buf := make([]byte, 1500)
-		n, err := conn.Read(buf)
-		conn.Close()
-		if err == nil && n > 12 && buf[3]&15 == 0 && buf[7] == 1 {
-			return nil
-		}
-	}
-	text, _ := os.ReadFile(s.log.Name())
-	return fmt.Errorf("does not answer\n%s", text)
-}
-
-func stopAll(all []*server) {
-	for _, s := range all {
-		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // NSD has children
-		s.cmd.Wait()
-		s.log.Close()
-	}
 }

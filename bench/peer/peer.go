@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,17 +54,47 @@ func Run(cmd *exec.Cmd) error {
 	return nil
 }
 
-// FreePorts returns n TCP ports of the loopback that nobody listens on.
+// FreePorts returns n ports of the loopback that nobody has, of TCP or of UDP. They
+// are none of those that the kernel gives to clients: one that asks a server before
+// it listens would be given the server's own port now and then.
 func FreePorts(n int) (out []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return nil, err
+	}
+	var first, last int
+	if _, err := fmt.Sscan(string(text), &first, &last); err != nil {
+		return nil, fmt.Errorf("read ip_local_port_range: %w", err)
+	}
+	const privileged = 1024
+	for tries := 0; len(out) < n; tries++ {
+		port := privileged + rand.IntN(1<<16-privileged)
+		if port >= first && port <= last || slices.Contains(out, port) {
+			continue
 		}
-		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
+		if tries > 1<<16 {
+			return nil, fmt.Errorf("found %d free ports outside of ip_local_port_range %d to %d, not %d", len(out), first, last, n)
+		}
+		if free(port) {
+			out = append(out, port)
+		}
 	}
 	return out, nil
+}
+
+func free(port int) bool {
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return false
+	}
+	l.Close()
+	c, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
 
 // CPUTime is what the process group of leader has used, user and kernel.

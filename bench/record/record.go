@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -180,5 +181,7 @@ func Splice(page, name, text string) error {
 func Machine() string {
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	release, _, _ := strings.Cut(strings.TrimSpace(string(kernel)), "-")
-	return fmt.Sprintf("%d processors, Linux %s, %s", runtime.NumCPU(), release, runtime.Version())
+	stat, _ := os.ReadFile("/proc/stat") // not what this program is bound to
+	processors := len(regexp.MustCompile(`(?m)^cpu\d`).FindAll(stat, -1))
+	return fmt.Sprintf("%d processors, Linux %s, %s", processors, release, runtime.Version())
 }
