@@ -68,6 +68,12 @@ func NewDurations(bounds ...time.Duration) *Durations {
 	return &Durations{bounds: bounds, buckets: make([]atomic.Uint64, len(bounds)+1)}
 }
 
+// Init makes d such a histogram over memory of its owner, one bucket more than bounds,
+// which many may share.
+func (d *Durations) Init(bounds []time.Duration, buckets []atomic.Uint64) {
+	d.bounds, d.buckets = bounds, buckets
+}
+
 // Observe counts one duration.
 func (d *Durations) Observe(took time.Duration) {
 	i := 0

@@ -21,6 +21,7 @@ type metrics struct {
 	mu      sync.RWMutex
 	routes  map[model.Name]*routeMetrics // per Ingress; zero Name: no rule matched
 	claimed []model.Name                 // of the last plan
+	bounds  [routeBounds]time.Duration   // of the histograms: Prometheus' own default
 
 	retriesDial    atomic.Uint64
 	retriesTimeout atomic.Uint64
@@ -34,20 +35,26 @@ type metrics struct {
 	rejected   map[string]int // reason -> objects
 }
 
-// routeMetrics are the figures of one Ingress.
+// routeMetrics are the figures of one Ingress, in one piece: of one among many it is
+// not in the processor's cache.
 type routeMetrics struct {
-	status [6]atomic.Uint64 // by hundreds; 0 is "no answer", for clients that went away
-	took   *metric.Durations
+	status  [6]atomic.Uint64 // by hundreds; 0 is "no answer", for clients that went away
+	took    metric.Durations
+	buckets [routeBounds + 1]atomic.Uint64 // of took
 }
 
-// newRouteMetrics has the buckets of Prometheus' own default.
-func newRouteMetrics() *routeMetrics {
-	const ms = time.Millisecond
-	return &routeMetrics{took: metric.NewDurations(5*ms, 10*ms, 25*ms, 50*ms, 100*ms, 250*ms, 500*ms, 1000*ms, 2500*ms, 5000*ms, 10000*ms)}
-}
+const routeBounds = 11
 
 func newMetrics() *metrics {
-	return &metrics{routes: map[model.Name]*routeMetrics{}}
+	const ms = time.Millisecond
+	return &metrics{routes: map[model.Name]*routeMetrics{},
+		bounds: [routeBounds]time.Duration{5 * ms, 10 * ms, 25 * ms, 50 * ms, 100 * ms, 250 * ms, 500 * ms, 1000 * ms, 2500 * ms, 5000 * ms, 10000 * ms}}
+}
+
+func (m *metrics) newRoute() *routeMetrics {
+	r := &routeMetrics{}
+	r.took.Init(m.bounds[:], r.buckets[:])
+	return r
 }
 
 func (m *metrics) done(x *exchange) {
@@ -74,7 +81,7 @@ func (m *metrics) route(name model.Name) *routeMetrics {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r = m.routes[name]; r == nil {
-		r = newRouteMetrics()
+		r = m.newRoute()
 		m.routes[name] = r
 	}
 	return r

@@ -20,14 +20,14 @@ type Hosts struct {
 // Host is one virtual host. Requests for it never fall through to another one,
 // as in ingress-nginx: a path that no rule matches goes to Fallback.
 type Host struct {
-	Pattern  string      // "shop.example.com", "*.example.com", "~REGEX" or "" for all others
+	tree     *node       // over Rules, unless Regex
 	Rules    []*Rule     // of equal precedence none; in the order in which they win
 	Fallback *Rule       // nil: that of Hosts
-	Regex    bool        // all paths are regular expressions; see rewrite-target
 	Client   *ClientCert // nil: none is asked for
+	Regex    bool        // all paths are regular expressions; see rewrite-target
+	Pattern  string      // "shop.example.com", "*.example.com", "~REGEX" or "" for all others
 	Ciphers  []uint16    // of TLS 1.2; nil: Go's
 
-	tree *node          // over Rules, unless Regex
 	name *regexp.Regexp // that Pattern is, if it begins with ~
 }
 

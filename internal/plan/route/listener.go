@@ -56,7 +56,7 @@ func (p *Planner) updateHosts(next *Plan, d *dirty) bool {
 			}
 			continue
 		}
-		h, rejected := mergeHost(pattern, p.sorted(keys))
+		h, rejected := mergeHost(pattern, p.sorted(keys), p.shared)
 		p.reject(unit{"host", pattern}, rejected, d)
 		if !h.Equal(old) {
 			p.hosts[pattern], changed[pattern] = h, h

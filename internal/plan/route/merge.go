@@ -18,7 +18,7 @@ import (
 // One path with rewrite-target or use-regex makes all paths of the host regular
 // expressions, those of other Ingresses too, and even Exact ones: so does
 // ingress-nginx, and manifests have come to rely on it.
-func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) {
+func mergeHost(pattern string, fragments []*fragment, shared *shared) (*Host, []model.Rejected) {
 	h := &Host{Pattern: pattern}
 	if text, ok := strings.CutPrefix(pattern, "~"); ok {
 		h.name = regexp.MustCompile("(?i)" + text) // the dialect has read it
@@ -69,7 +69,10 @@ func mergeHost(pattern string, fragments []*fragment) (*Host, []model.Rejected) 
 	}
 	slices.SortStableFunc(h.Rules, compareRules)
 	if !h.Regex {
-		h.tree = newTree(h.Rules)
+		h.tree = shared.tree(h.Rules)
+	}
+	for _, r := range h.Rules {
+		r.Forward = shared.forward(r.Forward)
 	}
 	return h, m.rejected
 }

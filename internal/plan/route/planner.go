@@ -18,11 +18,12 @@ type Planner struct {
 	params Params
 	plan   *Plan
 
-	fragments map[string]*fragment               // Ingress key -> what it contributes; claimed ones only
-	byHost    index                              // pattern -> Ingress keys
-	byService index                              // Service key -> Ingress keys
-	bySecret  index                              // Secret key -> Ingress keys
-	hosts     map[string]*Host                   // pattern -> host
+	fragments map[string]*fragment // Ingress key -> what it contributes; claimed ones only
+	byHost    index                // pattern -> Ingress keys
+	byService index                // Service key -> Ingress keys
+	bySecret  index                // Secret key -> Ingress keys
+	hosts     map[string]*Host     // pattern -> host
+	shared    *shared
 	keys      map[string]map[BackendKey]int      // Service key -> its backends in the plan -> how often they are mentioned
 	fallbacks map[string]*fragment               // Ingress key -> those that have a default backend
 	secrets   map[string]parsed                  // Secret key -> certificate
@@ -48,7 +49,7 @@ type parsed struct {
 
 // New returns a Planner with an empty plan.
 func New(params Params) *Planner {
-	p := &Planner{params: params.withDefaults(), hosts: map[string]*Host{}, keys: map[string]map[BackendKey]int{}}
+	p := &Planner{params: params.withDefaults(), hosts: map[string]*Host{}, shared: newShared(), keys: map[string]map[BackendKey]int{}}
 	p.reset()
 	return p
 }

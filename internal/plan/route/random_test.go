@@ -177,7 +177,7 @@ func FuzzTree(f *testing.F) {
 		for range 1 + w.IntN(10) {
 			drafts = append(drafts, draft{path: w.path(), kind: pickFrom(w, model.Exact, model.Prefix, model.ImplementationSpecific)})
 		}
-		h, _ := mergeHost("", []*fragment{{ing: &model.Ingress{}, drafts: drafts}})
+		h, _ := mergeHost("", []*fragment{{ing: &model.Ingress{}, drafts: drafts}}, newShared())
 		for range 50 {
 			path := w.path()
 			got, want := h.Find(&Request{Path: path}), literal(h.Rules, path)

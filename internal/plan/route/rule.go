@@ -17,31 +17,31 @@ type Request struct {
 }
 
 // Rule sends the requests that it matches somewhere. Exactly one of Redirect,
-// Respond and Forward is set. The fields are in the order in which they are
-// looked at, which is that of nginx's phases.
+// Respond and Forward is set. The fields that requests look at come first, on two lines
+// of the processor's cache: of a host among many they are not in it.
 type Rule struct {
-	Source   Source
-	Match    Match
-	Redirect *Redirect
-	Secure   Secure  // whether plain HTTP is answered by a redirect
-	CORS     *CORS   // nil: none of our business
-	Limits   *Limits // nil: none
-	Access   *Access // nil: everybody
-	Auth     *Auth   // nil: nobody is asked
-	Password *Password
-	Any      bool // one of Access, Auth and Password is enough
-	Respond  *Respond
-	MaxBody  int64    // largest body in bytes; 0: no limit
-	Rewrite  *Rewrite // nil: the path stays as it is
-	Forward  *Forward
-	Unlogged bool // not in the access log
-
+	Redirect  *Redirect
+	CORS      *CORS   // nil: none of our business
+	Limits    *Limits // nil: none
+	Access    *Access // nil: everybody
+	Auth      *Auth   // nil: nobody is asked
+	Password  *Password
+	Respond   *Respond
+	MaxBody   int64 // largest body in bytes; 0: no limit
+	Forward   *Forward
+	Rewrite   *Rewrite    // nil: the path stays as it is
 	Errors    *Errors     // nil: errors are passed on
 	Edit      *HeaderEdit // of responses; nil: none
 	Bandwidth *Bandwidth  // nil: no limit
 	Mirror    *Mirror     // nil: none
+	Secure    Secure      // whether plain HTTP is answered by a redirect
+	Any       bool        // one of Access, Auth and Password is enough
+	Unlogged  bool        // not in the access log
 	KeepSlash bool        // a redirect to TLS keeps the slash at the end of the URI
 	WithPort  bool        // and names the port
+
+	Source Source
+	Match  Match
 }
 
 // Source says where a rule was written: for logs, metrics and explanations.
@@ -180,8 +180,8 @@ func (h *Host) Find(req *Request) *Rule {
 		}
 		return h.Fallback
 	}
-	if r := h.tree.find(req); r != nil {
-		return r
+	if i := h.tree.find(req.Path); i != none {
+		return h.Rules[i]
 	}
 	return h.Fallback
 }

@@ -6,36 +6,37 @@ import (
 )
 
 // node is a node of a radix tree over the paths of a host's rules. Rules hang on
-// the node at which their path ends; each list is in the order in which its
-// rules win. The tree is built once and then only read.
+// the node at which their path ends, by their places in Host.Rules; each list is in
+// the order in which its rules win. The tree is built once and then only read, by all
+// hosts whose rules have the same paths.
 type node struct {
 	label    string // the letters between the parent and this node
 	children []*node
 	first    []byte // the first letter of each child's label, sorted
 
-	exact  []*Rule
-	prefix []*Rule
+	exact  []int
+	prefix []int
 	// slashless are prefix rules whose path is this node's with a slash at its
 	// end: they match this path, but nothing longer here.
-	slashless []*Rule
-	text      []*Rule
+	slashless []int
+	text      []int
 }
 
 // newTree builds the tree of rules, none of which is a regular expression.
 func newTree(rules []*Rule) *node {
 	root := &node{}
-	for _, r := range rules {
+	for i, r := range rules {
 		n := root.at(r.Match.Path)
 		switch r.Match.Kind {
 		case Exact:
-			n.exact = append(n.exact, r)
+			n.exact = append(n.exact, i)
 		case Text:
-			n.text = append(n.text, r)
+			n.text = append(n.text, i)
 		case Prefix:
-			n.prefix = append(n.prefix, r)
+			n.prefix = append(n.prefix, i)
 			if p := r.Match.Path; len(p) > 1 && strings.HasSuffix(p, "/") {
 				short := root.at(p[:len(p)-1])
-				short.slashless = append(short.slashless, r)
+				short.slashless = append(short.slashless, i)
 			}
 		}
 	}
@@ -76,19 +77,19 @@ func commonPrefix(a, b string) int {
 	return i
 }
 
-// find returns the rule of highest precedence that matches, or nil. It walks
-// down once; the last match that it sees on the way is the longest.
-func (n *node) find(req *Request) *Rule {
-	var best *Rule
-	rest := req.Path
+// none is no rule.
+const none = -1
+
+// find returns the place of the rule of highest precedence that matches, or none. It
+// walks down once; the last match that it sees on the way is the longest.
+func (n *node) find(path string) int {
+	best, rest := none, path
 	for n != nil {
 		whole := rest == ""
-		if whole {
-			if r := first(n.exact); r != nil {
-				return r
-			}
+		if whole && len(n.exact) > 0 {
+			return first(n.exact)
 		}
-		element := whole || rest[0] == '/' || strings.HasSuffix(req.Path[:len(req.Path)-len(rest)], "/")
+		element := whole || rest[0] == '/' || strings.HasSuffix(path[:len(path)-len(rest)], "/")
 		switch {
 		case element && len(n.prefix) > 0:
 			best = first(n.prefix)
@@ -104,12 +105,7 @@ func (n *node) find(req *Request) *Rule {
 
 // first returns the rule that wins among those of one path. Dialects whose rules
 // have conditions beside the path decide here.
-func first(rules []*Rule) *Rule {
-	if len(rules) == 0 {
-		return nil
-	}
-	return rules[0]
-}
+func first(rules []int) int { return rules[0] }
 
 // child returns the child on the way to path and what is left of path there.
 func (n *node) child(path string) (*node, string) {
