@@ -103,7 +103,7 @@ func TestBudget(t *testing.T) {
 	for b.retry() {
 		n++
 	}
-	if n != 20 {
+	if n < 20+retriesPerSecond || n > 20+3*retriesPerSecond { // a second may have begun
 		t.Errorf("%d retries for 100 requests", n)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy/h1"
@@ -32,7 +33,7 @@ func (x *exchange) certified(host *route.Host) bool {
 		leaf, err = route.VerifyChain(x.tls.PeerCertificates, c.Pool, "", c.Depth, x509.ExtKeyUsageClientAuth)
 		if verify = "SUCCESS"; err != nil {
 			verify = "FAILED:" + err.Error()
-			if unknown := (x509.UnknownAuthorityError{}); c.Mode != "optional_no_ca" || !errors.As(err, &unknown) {
+			if unknown := (x509.UnknownAuthorityError{}); c.Mode != "optional_no_ca" || !errors.As(err, &unknown) && err != route.ErrChainTooLong {
 				return x.uncertified(c, "the certificate that was sent is not valid here")
 			}
 		}
@@ -41,7 +42,7 @@ func (x *exchange) certified(host *route.Host) bool {
 	}
 	subject, issuer := "", ""
 	if leaf != nil {
-		subject, issuer = leaf.Subject.String(), leaf.Issuer.String()
+		subject, issuer = distinguished(leaf.RawSubject), distinguished(leaf.RawIssuer)
 	}
 	if c.MatchCN != nil && !c.MatchCN.MatchString(subject) {
 		x.fail(http.StatusForbidden, "client certificate unauthorized")
@@ -50,7 +51,8 @@ func (x *exchange) certified(host *route.Host) bool {
 	x.subject, x.issuer, x.verify = subject, issuer, verify
 	cert := ""
 	if c.Pass && leaf != nil {
-		cert = url.PathEscape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})))
+		text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}))
+		cert = strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
 	}
 	for _, h := range []route.Header{{Name: "ssl-client-cert", Value: cert}, {Name: "ssl-client-verify", Value: verify},
 		{Name: "ssl-client-subject-dn", Value: subject}, {Name: "ssl-client-issuer-dn", Value: issuer}} {
@@ -60,6 +62,12 @@ func (x *exchange) certified(host *route.Host) bool {
 		x.send = append(x.send, h)
 	}
 	return true
+}
+
+// nameless says that a request without TLS, and so without a certificate, is for a host that
+// wants one with a certain name. Without that wish nginx, too, serves it.
+func (x *exchange) nameless(host *route.Host) bool {
+	return host.Client != nil && host.Client.MatchCN != nil && x.tls == nil
 }
 
 func (x *exchange) uncertified(c *route.ClientCert, text string) bool {

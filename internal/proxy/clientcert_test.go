@@ -90,6 +90,15 @@ func TestClientCertificates(t *testing.T) {
 			t.Errorf("certificate for the endpoint: %.60q", got.Get("Ssl-Client-Cert"))
 		}
 	}
+	// Without TLS there is no name to match.
+	for _, c := range []struct {
+		url    string
+		status int
+	}{{"http://cn.example/", 403}, {"http://cn.example/.well-known/acme-challenge/x", 200}, {"http://on.example/", 200}} {
+		if resp, _ := w.get(c.url); resp.StatusCode != c.status {
+			t.Errorf("%s: %d, want %d", c.url, resp.StatusCode, c.status)
+		}
+	}
 	// A connection that was made for a host without them is not good for one with.
 	resp, _, err := w.try(w.client(), "GET", "https://open.example/", nil, "Host", "on.example")
 	if err != nil || resp.StatusCode != http.StatusMisdirectedRequest {

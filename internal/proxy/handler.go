@@ -127,13 +127,13 @@ func (x *exchange) route(live *live) {
 	case rule == nil:
 		x.notFound(host)
 	default:
-		x.obey(live)
+		x.obey(live, host)
 	}
 }
 
 // obey does what the rule says, in the order of nginx's phases: what can be said at
 // once, then who may ask, then the content.
-func (x *exchange) obey(live *live) {
+func (x *exchange) obey(live *live, host *route.Host) {
 	r := x.rule
 	switch {
 	case r.MaxBody > 0 && x.length > r.MaxBody:
@@ -144,6 +144,8 @@ func (x *exchange) obey(live *live) {
 		x.follow(r.Redirect)
 	case x.scheme() == "http" && r.Redirects(&x.match, x.listener.Certs, live.plan.Options):
 		x.redirectToTLS(live.plan)
+	case x.nameless(host) && !live.plan.Options.Exempt(&x.match):
+		x.fail(http.StatusForbidden, "client certificate unauthorized")
 	case r.Respond != nil:
 		x.respond(r.Respond)
 	default:

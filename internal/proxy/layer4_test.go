@@ -227,7 +227,7 @@ func (c *talk) say(t *testing.T, before, want string) {
 	}
 }
 
-func freePorts(t *testing.T, n int) (out []string) {
+func freePorts(t testing.TB, n int) (out []string) {
 	t.Helper()
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -236,24 +236,9 @@ func locations(paths ...string) string {
 
 // startNginx runs nginx with the servers until the test ends.
 func (w *twins) startNginx(all []twin, upstreams map[string]string) {
-	file, env := findNginx(w.t.(*testing.T))
-	dir := w.t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.nginx = l.Addr().String()
-	l.Close()
+	w.nginx = "127.0.0.1:" + freePorts(w.t, 1)[0]
 	var conf strings.Builder
-	user := ""
-	if os.Geteuid() == 0 {
-		user = "user root; "
-	}
-	fmt.Fprintf(&conf, `worker_processes 1; daemon off; %spid %s/pid; error_log %[2]s/error.log warn;
-events { worker_connections 1000; }
-http {
-  access_log off; server_tokens off; client_max_body_size 1m; port_in_redirect off; absolute_redirect on; server_names_hash_bucket_size 128;
-  client_body_temp_path %[2]s/b; proxy_temp_path %[2]s/p; fastcgi_temp_path %[2]s/f; uwsgi_temp_path %[2]s/u; scgi_temp_path %[2]s/s;
+	conf.WriteString(`  access_log off; server_tokens off; client_max_body_size 1m; port_in_redirect off; absolute_redirect on; server_names_hash_bucket_size 128;
   proxy_http_version 1.1; proxy_buffering off; proxy_redirect off;
   map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
   proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Host $http_host;
@@ -261,7 +246,7 @@ http {
   proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for; proxy_set_header Proxy ""; proxy_set_header Connection $connection_upgrade;
   limit_req_status 503; limit_conn_status 503;
   limit_req_zone $binary_remote_addr zone=rate:1m rate=2r/s;
-`, user, dir)
+`)
 	for name, servers := range upstreams {
 		fmt.Fprintf(&conf, "  upstream %s { %s }\n", name, servers)
 	}
@@ -275,11 +260,29 @@ http {
 		}
 		fmt.Fprintf(&conf, "  server { listen %s; %s\n%s  }\n", w.nginx, name, strings.ReplaceAll(s.server, "NGINX", w.nginx))
 	}
-	conf.WriteString("}\n")
-	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(conf.String()), 0o600); err != nil {
-		w.t.Fatal(err)
+	w.runNginx(conf.String(), map[string]string{"users": "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\nbob:$apr1$5/OcJxSy$0sUQQK1TzFHz.2TYzsLrs.\n"})
+}
+
+// runNginx runs nginx, which listens at w.nginx, until the test ends: http is what its
+// block of that name holds, files are beside nginx.conf.
+func (w *twins) runNginx(http string, files map[string]string) {
+	file, env := findNginx(w.t.(*testing.T))
+	dir, user := w.t.TempDir(), ""
+	if os.Geteuid() == 0 {
+		user = "user root; "
 	}
-	if err := os.WriteFile(filepath.Join(dir, "users"), []byte("alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\nbob:$apr1$5/OcJxSy$0sUQQK1TzFHz.2TYzsLrs.\n"), 0o600); err != nil {
+	conf := fmt.Sprintf(`worker_processes 1; daemon off; %spid %s/pid; error_log %[2]s/error.log warn;
+events { worker_connections 1000; }
+http {
+  client_body_temp_path %[2]s/b; proxy_temp_path %[2]s/p; fastcgi_temp_path %[2]s/f; uwsgi_temp_path %[2]s/u; scgi_temp_path %[2]s/s;
+%[3]s}
+`, user, dir, http)
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(conf), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	cmd := exec.Command(file, "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", filepath.Join(dir, "nginx.conf"))
@@ -300,7 +303,7 @@ http {
 		}
 		if time.Now().After(deadline) {
 			log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
-			w.t.Fatalf("nginx does not start: %s\n%s\n%s", out.String(), log, conf.String())
+			w.t.Fatalf("nginx does not start: %s\n%s\n%s", out.String(), log, conf)
 		}
 	}
 }

@@ -28,14 +28,20 @@ func (e *endpoint) score() float64 {
 
 // budget bounds how much of an endpoint's misery is passed on to the others: attempts
 // after the first may be a fifth of the requests, and some more for Services that
-// have few. Attempts that found no connection do not count, as nobody had work by them.
-type budget struct{ tokens atomic.Int64 }
+// have few: retriesPerSecond, so that where little is asked one pod of three that fails
+// need not show. Attempts that found no connection do not count, as nobody had work by them.
+type budget struct {
+	tokens atomic.Int64
+	second atomic.Int64 // Unix time that spare is for
+	spare  atomic.Int64
+}
 
 const (
 	tokensPerRequest = 200
 	tokensPerRetry   = 1000
 	tokensMost       = 100 * tokensPerRetry
 	tokensFirst      = 10 * tokensPerRetry
+	retriesPerSecond = 10
 )
 
 func (b *budget) request() {
@@ -49,5 +55,8 @@ func (b *budget) retry() bool {
 		return true
 	}
 	b.tokens.Add(tokensPerRetry)
-	return false
+	if now := time.Now().Unix(); b.second.Swap(now) != now {
+		b.spare.Store(retriesPerSecond)
+	}
+	return b.spare.Add(-1) >= 0
 }

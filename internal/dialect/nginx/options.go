@@ -43,7 +43,7 @@ type Options struct {
 	ProxyProtocol    bool
 	OriginalURI      bool // X-Original-URI for pods
 
-	DefaultBackend model.Name // Service with error pages for Ingresses without default-backend
+	DefaultBackend model.Name // Service for requests without a rule, with error pages for Ingresses without default-backend
 	AddHeaders     model.Name // ConfigMap with headers for responses
 	SetHeaders     model.Name // ConfigMap with headers for pods
 	ServerHeader   bool       // the pods' Server is passed on
@@ -58,6 +58,9 @@ func NewOptions() *Options {
 	o.GlobalAuth = o.Base.Auth
 	return o
 }
+
+// DefaultBackendOption is the key of Options.DefaultBackend.
+const DefaultBackendOption = "default-backend-service"
 
 const acme = "/.well-known/acme-challenge"
 

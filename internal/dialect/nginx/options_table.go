@@ -32,7 +32,7 @@ func ownOptions() []Option {
 			func(o *Options, v string) error { return set(&o.BlockAgents, v, parsePatterns) }},
 		{dialect.Doc{Key: "compute-full-forwarded-for", Default: "false", Text: "Append to X-Forwarded-For instead of replacing it"},
 			func(o *Options, v string) error { return set(&o.FullForwardedFor, v, parseBool) }},
-		{dialect.Doc{Key: "default-backend-service", Text: "Service, as namespace/name, that makes the error pages of custom-http-errors where an Ingress names no default-backend (Fairway's own option; ingress-nginx has the flag --default-backend-service)"},
+		{dialect.Doc{Key: DefaultBackendOption, Text: "Service, as namespace/name, that answers (on its first port) what no Ingress has a rule for, and makes the error pages of custom-http-errors where an Ingress names no default-backend (Fairway's own option; ingress-nginx has the flag --default-backend-service)"},
 			func(o *Options, v string) error { return set(&o.DefaultBackend, v, parseObjectName) }},
 		{dialect.Doc{Key: "disable-access-log", Default: "false", Text: "No request is written to the access log"},
 			func(o *Options, v string) error {

@@ -15,8 +15,8 @@ func affinityTable() []Annotation {
 		{dialect.Doc{Key: "affinity-canary-behavior", Default: "sticky", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "sticky: a client that the canary (or not the canary) has served stays there; legacy: every request is decided anew"},
 			func(s *Settings, v string) error { return set(&s.Affinity.LegacyCanary, v, choice("sticky", "legacy")) }},
-		{dialect.Doc{Key: "affinity-mode", Default: "balanced", Scope: dialect.Location, Risk: dialect.Medium, Effect: dialect.Partly,
-			Text: "persistent: clients stay while their pod is ready. balanced is the same here: new pods get new clients only"},
+		{dialect.Doc{Key: "affinity-mode", Default: "balanced", Scope: dialect.Location, Risk: dialect.Medium,
+			Text: "persistent: clients stay while their pod is ready. balanced: new pods take over their share of the clients"},
 			func(s *Settings, v string) error {
 				return set(&s.Affinity.Persistent, v, choice("balanced", "persistent"))
 			}},

@@ -54,6 +54,7 @@ func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.T
 		}
 		p.at = placeOf(snap, p.params.Node)
 		p.surveyStreams(snap, d)
+		p.useDefault(snap, d)
 		return d
 	}
 	for ch := range changes.Keys {
@@ -67,6 +68,9 @@ func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.T
 		case model.KindService:
 			d.services[ch.Key] = struct{}{}
 			p.surveyReferences(ch.Key, d)
+			if ch.Key == p.options.DefaultBackend.String() {
+				p.useDefault(snap, d)
+			}
 		case model.KindEndpointSlice: // "namespace/service/slice"
 			d.services[ch.Key[:strings.LastIndexByte(ch.Key, '/')]] = struct{}{}
 		case model.KindSecret:

@@ -128,17 +128,7 @@ func (f *fragment) readBackends(r *reading) {
 	if e.Backend == "" {
 		name, field = r.options.DefaultBackend, nginx.Field(nginx.Prefix+"custom-http-errors")
 	}
-	svc := r.service(name)
-	port := model.IntOrString{Int: 80}
-	if svc != nil {
-		for i := range svc.Ports {
-			if svc.Ports[i].Protocol == model.TCP {
-				port.Int = svc.Ports[i].Port
-				break
-			}
-		}
-	}
-	key := BackendKey{Service: name, Port: port}
+	key := BackendKey{Service: name, Port: firstPort(r.service(name))}
 	if e.Backend != "" {
 		f.defaultBackend = &key
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -329,9 +330,12 @@ func VerifyChain(peer []*x509.Certificate, pool *x509.CertPool, name string, dep
 		return peer[0], err
 	}
 	for _, chain := range chains {
-		if len(chain)-2 <= depth-1 || len(chain) <= 2 {
+		if len(chain)-2 <= depth { // neither the certificate nor that of pool counts, as with OpenSSL
 			return peer[0], nil
 		}
 	}
-	return peer[0], fmt.Errorf("certificate chain too long")
+	return peer[0], ErrChainTooLong
 }
+
+// ErrChainTooLong says that a certificate comes from an authority of pool, over too many others.
+var ErrChainTooLong = errors.New("certificate chain too long")

@@ -94,7 +94,7 @@ func (p *Planner) listen(next *Plan, hosts *Hosts, certs *Certificates) {
 }
 
 // fallback is the default backend for what no host has: that of the oldest
-// Ingress without rules, else of the oldest one.
+// Ingress without rules, else of the oldest one, else that of the option.
 func (p *Planner) fallback() *Rule {
 	var best *fragment
 	for _, f := range p.fallbacks {
@@ -107,7 +107,7 @@ func (p *Planner) fallback() *Rule {
 		}
 	}
 	if best == nil {
-		return nil
+		return p.defaultRule
 	}
 	return best.fallback
 }

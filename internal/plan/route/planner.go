@@ -18,26 +18,28 @@ type Planner struct {
 	params Params
 	plan   *Plan
 
-	fragments map[string]*fragment // Ingress key -> what it contributes; claimed ones only
-	byHost    index                // pattern -> Ingress keys
-	byService index                // Service key -> Ingress keys
-	bySecret  index                // Secret key -> Ingress keys
-	hosts     map[string]*Host     // pattern -> host
-	shared    *shared
-	keys      map[string]map[BackendKey]int      // Service key -> its backends in the plan -> how often they are mentioned
-	fallbacks map[string]*fragment               // Ingress key -> those that have a default backend
-	secrets   map[string]parsed                  // Secret key -> certificate
-	byObject  map[dependency]map[string]struct{} // object that annotations name -> Ingress keys
-	options   *nginx.Options
-	streams   []streamDraft // ports of ConfigMaps
-	at        place
-	rejected  map[unit][]model.Rejected
-	expiry    time.Time // when the next certificate changes between valid and not; zero: never
+	fragments   map[string]*fragment // Ingress key -> what it contributes; claimed ones only
+	byHost      index                // pattern -> Ingress keys
+	byService   index                // Service key -> Ingress keys
+	bySecret    index                // Secret key -> Ingress keys
+	hosts       map[string]*Host     // pattern -> host
+	shared      *shared
+	keys        map[string]map[BackendKey]int      // Service key -> its backends in the plan -> how often they are mentioned
+	fallbacks   map[string]*fragment               // Ingress key -> those that have a default backend
+	secrets     map[string]parsed                  // Secret key -> certificate
+	byObject    map[dependency]map[string]struct{} // object that annotations name -> Ingress keys
+	options     *nginx.Options
+	defaultKey  BackendKey // of the option default-backend-service; zero: none
+	defaultRule *Rule
+	streams     []streamDraft // ports of ConfigMaps
+	at          place
+	rejected    map[unit][]model.Rejected
+	expiry      time.Time // when the next certificate changes between valid and not; zero: never
 }
 
 // unit names who rejected something: Ingress keys for all but hosts, streams and services.
 type unit struct {
-	kind string // "class", "ingress", "host", "backend", "tls", "streams", "service"
+	kind string // "class", "ingress", "host", "backend", "tls", "streams", "service", "default"
 	key  string
 }
 
@@ -59,6 +61,7 @@ func (p *Planner) reset() {
 	p.byHost, p.byService, p.bySecret = index{}, index{}, index{}
 	p.fallbacks = map[string]*fragment{}
 	p.byObject = map[dependency]map[string]struct{}{}
+	p.defaultKey, p.defaultRule = BackendKey{}, nil
 	p.rejected = map[unit][]model.Rejected{}
 }
 

@@ -2,6 +2,7 @@ package route
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,12 +95,12 @@ func (r *Rule) Redirects(req *Request, certs *Certificates, o *Options) bool {
 	if r.Secure == Plain {
 		return false
 	}
-	for _, exempt := range o.NoTLS {
-		if strings.HasPrefix(req.Path, exempt) {
-			return false
-		}
-	}
-	return r.Secure == Always || certs.Covers(req.Host)
+	return !o.Exempt(req) && (r.Secure == Always || certs.Covers(req.Host))
+}
+
+// Exempt reports whether a request may come without TLS: that for a certificate's challenge does.
+func (o *Options) Exempt(req *Request) bool {
+	return slices.ContainsFunc(o.NoTLS, func(path string) bool { return strings.HasPrefix(req.Path, path) })
 }
 
 // Forward sends a request to one of Targets, chosen by weight.

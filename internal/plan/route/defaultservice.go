@@ -1,0 +1,66 @@
+package route
+
+import (
+	"fmt"
+
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
+	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/state"
+)
+
+// firstPort is the port of a Service that is meant where none is named: its first one
+// of TCP; 80 if there is none.
+func firstPort(svc *model.Service) model.IntOrString {
+	if svc != nil {
+		for i := range svc.Ports {
+			if svc.Ports[i].Protocol == model.TCP {
+				return model.IntOrString{Int: svc.Ports[i].Port}
+			}
+		}
+	}
+	return model.IntOrString{Int: 80}
+}
+
+// defaultOption is the ConfigMap that has the option default-backend-service.
+func (p *Planner) defaultOption(snap *state.Snapshot) model.Ref {
+	ref := model.Ref{Kind: model.KindConfigMap}
+	for _, name := range p.params.ConfigMaps {
+		if m, ok := snap.ConfigMaps.Get(name.String()); ok && m.Data[nginx.DefaultBackendOption] != "" {
+			ref.Name = name
+		}
+	}
+	return ref
+}
+
+// useDefault brings the rule for what no Ingress wants, which the option
+// default-backend-service asks for, in line with the Service.
+func (p *Planner) useDefault(snap *state.Snapshot, d *dirty) {
+	name := p.options.DefaultBackend
+	key := BackendKey{}
+	var rejected []model.Rejected
+	if name.Name != "" {
+		svc := snap.Service(name)
+		key = BackendKey{Service: name, Port: firstPort(svc)}
+		if svc == nil {
+			rejected = append(rejected, model.Rejected{Ref: p.defaultOption(snap), Field: "data[" + nginx.DefaultBackendOption + "]", Reason: "ServiceNotFound",
+				Message: fmt.Sprintf("Service %s does not exist", name), Fix: "create it, or remove the option; until then requests without a rule get 503"})
+		}
+	}
+	p.reject(unit{"default", ""}, rejected, d)
+	if key == p.defaultKey {
+		return
+	}
+	if p.defaultKey.Service.Name != "" {
+		p.mention(p.defaultKey, -1, d)
+	}
+	p.defaultKey, p.defaultRule = key, nil
+	if name.Name != "" {
+		p.mention(key, 1, d)
+		// As ingress-nginx has it: the options of proxying hold, and no redirect to TLS and no
+		// authentication.
+		f := &fragment{ing: &model.Ingress{}, options: p.options, settings: p.options.Base}
+		p.defaultRule = &Rule{Source: Source{p.defaultOption(snap), "data[" + nginx.DefaultBackendOption + "]"}, MaxBody: f.settings.BodySize,
+			Unlogged: !f.settings.AccessLog, Match: Match{Kind: Prefix, Path: "/"}, Forward: f.toBackend(key)}
+	}
+	d.hosts[""] = struct{}{} // who falls back to nothing falls back to it
+}
