@@ -27,6 +27,7 @@ Server:
                               UDP on $UDP_PORT instead, if that is set
                               HTTPS on $TLS_PORT, if that is set, with tls.crt and tls.key of $TLS_DIR
                               READY=false: start not ready; DRAIN: how long to serve after SIGTERM (1s)
+                              DELAY: how late to answer (0s)
 Client:
   echo get [flags] URL        ask, print the answer; -n COUNT: ask often, print who answered
   echo dial [-u] HOST:PORT    connect (-u: send a datagram and print the answer)
@@ -113,12 +114,14 @@ func serve(ctx context.Context, env *cli.Env, args []string) error {
 		}
 		cfg.NotReady = !b
 	}
-	if drain := env.Getenv("DRAIN"); drain != "" {
-		d, err := time.ParseDuration(drain)
-		if err != nil {
-			return fmt.Errorf("DRAIN=%q: want a duration such as 1s", drain)
+	for name, to := range map[string]*time.Duration{"DRAIN": &cfg.Drain, "DELAY": &cfg.Delay} {
+		if v := env.Getenv(name); v != "" {
+			d, err := time.ParseDuration(v)
+			if err != nil {
+				return fmt.Errorf("%s=%q: want a duration such as 1s", name, v)
+			}
+			*to = d
 		}
-		cfg.Drain = d
 	}
 	return echo.Serve(ctx, cfg)
 }

@@ -26,6 +26,7 @@ import (
 type Handler struct {
 	id    Identity
 	ready atomic.Bool
+	delay time.Duration // of all answers
 	mux   http.ServeMux
 	seen  journal
 }
@@ -50,6 +51,9 @@ func (h *Handler) SetReady(ready bool) { h.ready.Store(ready) }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(PodHeader, h.id.Pod)
+	if h.delay > 0 && !pause(r, h.delay) {
+		return
+	}
 	switch {
 	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 		h.grpc(w, r)

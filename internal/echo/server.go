@@ -19,6 +19,7 @@ type Config struct {
 	TLSDir   string   // where tls.crt and tls.key are; "": a certificate is made
 	UDPPorts []string
 	NotReady bool          // start with /readyz answering 503
+	Delay    time.Duration // how late to answer
 	Drain    time.Duration // how long to go on serving after the end was asked for
 	Log      *slog.Logger
 }
@@ -32,6 +33,7 @@ const shutdownLimit = 10 * time.Second
 func Serve(ctx context.Context, cfg Config) error {
 	h := NewHandler(cfg.Identity)
 	h.SetReady(!cfg.NotReady)
+	h.delay = cfg.Delay
 	s := &server{cfg: cfg, http: newHTTPServer(h)}
 	defer s.close()
 	if len(cfg.TLSPorts) > 0 {
