@@ -68,9 +68,6 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		// The cluster's names do not depend on it, and a node may have just started.
 		settingsRefused(o.Log, "what is right of them counts, and names whose servers are in doubt are answered by SERVFAIL", err)
 	}
-	if said.TTL != nil {
-		o.TTL = *said.TTL
-	}
 	x, err := index.New(index.Params{
 		Params:  zone.Params{Zone: o.Config.ClusterDomain, TTL: o.TTL, DNS: addrList(o.Config.DNSIP)},
 		Reverse: append(append([]netip.Prefix{}, o.Config.PodCIDRs...), o.Config.ServiceCIDRs...),
@@ -130,6 +127,11 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		pods.rest = o.Rest
 	}
 	apply := func(s settings.Settings) {
+		ttl := o.TTL
+		if s.TTL != nil {
+			ttl = *s.TTL
+		}
+		x.SetTTL(ttl)
 		x.SetPodMode(s.Pods)
 		x.SetSearch(s.Search)
 		server.LogQueries(s.Log)
@@ -144,7 +146,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 	}
 	apply(said)
 	if o.Settings != "" || o.KubeDNS != "" {
-		go fwd.follow(life, files, o.Config.ClusterDomain, text, o.TTL, apply)
+		go fwd.follow(life, files, o.Config.ClusterDomain, text, apply)
 	}
 	hold(life, x)
 	o.Log.Info("serving", "listen", o.Listen, "zone", o.Config.ClusterDomain)

@@ -208,6 +208,10 @@ func TestDNSSettings(t *testing.T) {
 	if got, stub := ask("c.example."), ask("a.corp.example."); got != "192.0.2.2 0" || stub != "192.0.2.1 0" {
 		t.Errorf("second settings: %s, stub %s", got, stub)
 	}
+	// Without a ttl it is the one that the server was started with; another comes live.
+	eventually(t, "no ttl", func() bool { return ask("web.ns.svc.cluster.local.") == "10.96.0.1 5" })
+	write(file, "upstream "+two+"\nstub corp.example "+one+"\nttl 43\n")
+	eventually(t, "another ttl", func() bool { return ask("web.ns.svc.cluster.local.") == "10.96.0.1 43" })
 	// kube-dns's own ConfigMap counts for what is not said in ours.
 	write(filepath.Join(kubeDNS, "stubDomains"), fmt.Sprintf(`{"corp.example": [%q], "acme.local": [%q]}`, two, two))
 	write(filepath.Join(kubeDNS, "upstreamNameservers"), fmt.Sprintf("[%q]", one))

@@ -112,7 +112,7 @@ func (u *outside) apply(s settings.Settings) error {
 
 // follow applies files, by others too, whenever they differ from text, until ctx
 // ends. While they have a mistake what was before it counts.
-func (u *outside) follow(ctx context.Context, files settingsFiles, zone, text string, ttl uint32, others func(settings.Settings)) {
+func (u *outside) follow(ctx context.Context, files settingsFiles, zone, text string, others func(settings.Settings)) {
 	tick := time.NewTicker(settingsInterval)
 	defer tick.Stop()
 	for {
@@ -130,12 +130,9 @@ func (u *outside) follow(ctx context.Context, files settingsFiles, zone, text st
 			err = u.apply(s)
 		}
 		u.rejected.Store(err != nil)
-		switch {
-		case err != nil:
+		if err != nil {
 			settingsRefused(u.o.Log, "the previous ones stay", err)
 			continue
-		case s.TTL != nil && *s.TTL != ttl:
-			u.o.Log.Warn("ttl changes when this pod is restarted", "ttl", ttl, "configured", *s.TTL)
 		}
 		others(s)
 	}

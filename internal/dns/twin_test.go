@@ -66,14 +66,14 @@ func (l literal) add(rr zone.RR) {
 	}
 }
 
-func spellOut(snap *state.Snapshot) literal {
+func spellOut(snap *state.Snapshot, p zone.Params) literal {
 	l := literal{"svc.cluster.local.": {}, "pod.cluster.local.": {}}
-	for _, rr := range zone.Fixed(params.Params, 7) {
+	for _, rr := range zone.Fixed(p, 7) {
 		l.add(rr)
 	}
 	services, namespaces := zone.Keys(state.Changes{All: true}, snap)
 	for _, s := range services {
-		for _, rr := range zone.Plan(snap, s).List(params.Params) {
+		for _, rr := range zone.Plan(snap, s).List(p) {
 			l.add(rr)
 		}
 	}
@@ -131,7 +131,37 @@ func check(t *testing.T, x *index.Index, l literal) {
 // TestTwin compares the packed zone with the literal one.
 func TestTwin(t *testing.T) {
 	store := cluster()
-	check(t, fill(t, store), spellOut(store.Snapshot()))
+	check(t, fill(t, store), spellOut(store.Snapshot(), params.Params))
+}
+
+// TestTTL: another TTL is that of every record, of those that there are and of
+// those that come later.
+func TestTTL(t *testing.T) {
+	store := cluster()
+	x := fill(t, store)
+	other := params.Params
+	for _, ttl := range []uint32{30, 0, 5} {
+		other.TTL = ttl
+		x.SetTTL(ttl)
+		check(t, x, spellOut(store.Snapshot(), other))
+	}
+	other.TTL = 3600
+	x.SetTTL(3600)
+	late := &model.Service{Name: name("default/late"), ClusterIPs: ips("10.96.0.99", "fd00:96::99")}
+	store.Update(func(tx *state.Tx) { tx.Set(late) })
+	x.Set(zone.Plan(store.Snapshot(), late.Name))
+	check(t, x, spellOut(store.Snapshot(), other))
+	for _, name := range []string{"nothing.default.svc.cluster.local.", "to-web.default.svc.cluster.local.", "10-0-0-1.default.pod.cluster.local."} {
+		m := ask(t, x, name, mdns.TypeA)
+		if len(m.Answer)+len(m.Ns) == 0 {
+			t.Errorf("%s: %v", name, m)
+		}
+		for _, rr := range append(m.Answer, m.Ns...) {
+			if soa, ok := rr.(*mdns.SOA); rr.Header().Ttl != 3600 || ok && soa.Minttl != 3600 {
+				t.Errorf("%s: %v", name, rr)
+			}
+		}
+	}
 }
 
 // TestTwinRandom does so after each of many random changes, which the index
@@ -160,7 +190,7 @@ func TestTwinRandom(t *testing.T) {
 			x.SetNamespace(n, snap.Namespace(n) != nil)
 		}
 		if i%10 == 0 || i > 390 {
-			check(t, x, spellOut(snap))
+			check(t, x, spellOut(snap, params.Params))
 		}
 	}
 	// When all is gone nothing may be left behind.
@@ -171,7 +201,7 @@ func TestTwinRandom(t *testing.T) {
 	for n := range snap.Namespaces.All() {
 		x.SetNamespace(n, false)
 	}
-	check(t, x, spellOut(state.New().Snapshot()))
+	check(t, x, spellOut(state.New().Snapshot(), params.Params))
 	if services, namespaces := x.Names(); len(services)+len(namespaces) > 0 || x.Reverse() != 0 {
 		t.Errorf("left behind: %v %v, %d reverse names", services, namespaces, x.Reverse())
 	}

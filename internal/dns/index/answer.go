@@ -76,7 +76,7 @@ func (x *Index) chase(w *wire.Writer, n name, owner int, random uint32) (Result,
 			return Answered, nil, 0
 		}
 		var ok bool
-		if owner, ok = w.CNAME(owner, f.service.alias, x.params.TTL); !ok || q.Type == wire.TypeCNAME {
+		if owner, ok = w.CNAME(owner, f.service.alias, x.TTL()); !ok || q.Type == wire.TypeCNAME {
 			return Answered, nil, 0
 		}
 		n = split(f.service.alias, &labels)
@@ -133,7 +133,7 @@ func (x *Index) find(n name) found {
 			}
 		}
 	}
-	f := x.fixed[string(n.b[:len(n.b)-len(x.zone)])]
+	f := (*x.fixed.Load())[string(n.b[:len(n.b)-len(x.zone)])]
 	return found{exists: f != nil, fixed: f, apex: rest == 0}
 }
 
@@ -240,7 +240,7 @@ func (x *Index) writeFixed(w *wire.Writer, f found, qtype uint16, owner int) {
 // NS record, the first after the question, which is the only one.
 func (x *Index) glue(w *wire.Writer) {
 	data := wire.QuestionName + len(w.Query().Name) + 4 + wire.HeadLen
-	for _, rr := range x.fixed["\x02ns\x03dns"].rrs {
+	for _, rr := range (*x.fixed.Load())["\x02ns\x03dns"].rrs {
 		at := len(w.Buf)
 		if w.Packed(wire.Additional, rr.wire, 1) {
 			binary.BigEndian.PutUint16(w.Buf[at:], wire.Pointer(data))
@@ -254,11 +254,11 @@ func (a *answers) write(x *Index, w *wire.Writer, f found, qtype uint16, owner i
 		a.writeSRV(x, w, f, owner, random)
 	case f.port != nil:
 	case qtype == wire.TypeA && f.host < 0:
-		addrs(w, wire.Answer, a.v4, owner, random)
+		addrs(w, wire.Answer, a.v4(), owner, random)
 	case qtype == wire.TypeA:
 		addrs(w, wire.Answer, a.packed4(&a.hosts[f.host]), owner, random)
 	case qtype == wire.TypeAAAA && f.host < 0:
-		addrs(w, wire.Answer, a.v6, owner, random)
+		addrs(w, wire.Answer, a.v6(), owner, random)
 	case qtype == wire.TypeAAAA:
 		addrs(w, wire.Answer, a.packed6(&a.hosts[f.host]), owner, random)
 	}
@@ -314,7 +314,7 @@ func (a *answers) writeSRV(x *Index, w *wire.Writer, f found, owner int, random 
 		total = f.port.srv
 	case f.host >= 0:
 		from, n = f.host, 1
-		total = distinct(a.ports[a.hosts[f.host].ports])
+		total = distinct(a.lists[a.hosts[f.host].ports])
 	}
 	start := int(uint64(random) * uint64(n) >> 32)
 	weight := zone.Weight(total)
@@ -323,7 +323,7 @@ func (a *answers) writeSRV(x *Index, w *wire.Writer, f found, owner int, random 
 	for i := range n {
 		h := from + (start+i)%n
 		first := true
-		ports := a.ports[a.hosts[h].ports]
+		ports := a.lists[a.hosts[h].ports]
 		for i, p := range ports {
 			if f.port == nil && repeated(ports, i) || f.port != nil && (p.Name != f.port.name || p.Protocol != f.port.proto) {
 				continue
@@ -354,7 +354,7 @@ func (a *answers) srvRecord(x *Index, w *wire.Writer, h *host, p zone.Port, weig
 	if !w.Fits(wire.Answer, wire.HeadLen+size) {
 		return 0, false
 	}
-	w.Head(wire.Pointer(owner), wire.TypeSRV, x.params.TTL, size)
+	w.Head(wire.Pointer(owner), wire.TypeSRV, x.TTL(), size)
 	w.Buf = append(w.Buf, 0, 0, byte(weight>>8), byte(weight), byte(p.Port>>8), byte(p.Port))
 	off := len(w.Buf)
 	w.Buf = x.appendTarget(w.Buf, h.label, *a.key)
@@ -373,7 +373,7 @@ func (x *Index) appendTarget(b []byte, label, key string) []byte {
 func (x *Index) hinfo(w *wire.Writer, owner int) {
 	const data = "\x07RFC8482\x00"
 	if w.Fits(wire.Answer, wire.HeadLen+len(data)) {
-		w.Head(wire.Pointer(owner), wire.TypeHINFO, x.params.TTL, len(data))
+		w.Head(wire.Pointer(owner), wire.TypeHINFO, x.TTL(), len(data))
 		w.Buf = append(w.Buf, data...)
 		w.Added(wire.Answer)
 	}
@@ -389,14 +389,14 @@ func (x *Index) soa(w *wire.Writer, s wire.Section) {
 	if !w.Fits(s, wire.HeadLen+size) {
 		return
 	}
-	w.Head(wire.Pointer(at), wire.TypeSOA, x.params.TTL, size)
+	w.Head(wire.Pointer(at), wire.TypeSOA, x.TTL(), size)
 	w.Buf = binary.BigEndian.AppendUint16(append(w.Buf, ns...), wire.Pointer(at))
 	w.Buf = binary.BigEndian.AppendUint16(append(w.Buf, mbox...), wire.Pointer(at))
 	x.timers(w, s)
 }
 
 func (x *Index) timers(w *wire.Writer, s wire.Section) {
-	for _, v := range [5]uint32{x.serial.Load(), 7200, 1800, 86400, x.params.TTL} {
+	for _, v := range [5]uint32{x.serial.Load(), 7200, 1800, 86400, x.TTL()} {
 		w.Buf = binary.BigEndian.AppendUint32(w.Buf, v)
 	}
 	w.Added(s)

@@ -26,7 +26,8 @@ type Index struct {
 	zone   []byte // in wire form, lower case
 	labels int    // of zone
 	suffix []byte // "svc" and the zone
-	fixed  map[string]*fixed
+	ttl    atomic.Uint32
+	fixed  atomic.Pointer[map[string]*fixed] // what is in it never changes
 
 	synced   atomic.Bool
 	serial   atomic.Uint32
@@ -44,6 +45,7 @@ type Index struct {
 	objs map[string]bool
 
 	podAddrs map[model.Name][]netip.Addr
+	portSets map[string]*ports // by their content
 }
 
 // fixed is a name that exists whatever the cluster holds. No records: an empty
@@ -63,33 +65,57 @@ func New(p Params) (*Index, error) {
 		return nil, fmt.Errorf("zone %q: not a domain name", p.Zone)
 	}
 	x := &Index{
-		params: p, zone: name, suffix: append([]byte("\x03svc"), name...), fixed: map[string]*fixed{},
+		params: p, zone: name, suffix: append([]byte("\x03svc"), name...), portSets: map[string]*ports{},
 		services: newTable[answers](), spaces: newTable[struct{}](), reverse: newTable[pointers](), pods: newTable[claims](),
 		refs: map[string]int{}, objs: map[string]bool{}, podAddrs: map[model.Name][]netip.Addr{},
 	}
 	for off := 0; name[off] != 0; off += 1 + int(name[off]) {
 		x.labels++
 	}
-	for _, n := range []string{"", "ns.dns.", "dns.", "svc.", "pod."} {
-		x.at(n + p.Zone + ".")
-	}
-	for _, rr := range zone.Fixed(p.Params, 0) {
-		f := x.at(rr.Name)
-		if rr.Type != zone.SOA { // its serial changes; see appendSOA
-			f.rrs = append(f.rrs, packFixed(rr))
-		}
-	}
+	x.ttl.Store(p.TTL)
+	x.fix()
 	return x, nil
 }
 
-// at returns the fixed entry of an absolute name in the zone.
-func (x *Index) at(absolute string) *fixed {
-	n, _ := wire.PackName(absolute)
-	k := string(n[:len(n)-len(x.zone)])
-	if x.fixed[k] == nil {
-		x.fixed[k] = &fixed{}
+// fix makes the names that exist whatever the cluster holds.
+func (x *Index) fix() {
+	all := map[string]*fixed{}
+	at := func(absolute string) *fixed {
+		n, _ := wire.PackName(absolute)
+		k := string(n[:len(n)-len(x.zone)])
+		if all[k] == nil {
+			all[k] = &fixed{}
+		}
+		return all[k]
 	}
-	return x.fixed[k]
+	p := x.params.Params
+	p.TTL = x.TTL()
+	for _, n := range []string{"", "ns.dns.", "dns.", "svc.", "pod."} {
+		at(n + p.Zone + ".")
+	}
+	for _, rr := range zone.Fixed(p, 0) {
+		f := at(rr.Name)
+		if rr.Type != zone.SOA { // its serial changes; see soa
+			f.rrs = append(f.rrs, packFixed(rr))
+		}
+	}
+	x.fixed.Store(&all)
+}
+
+// TTL is that of the zone's records, in seconds.
+func (x *Index) TTL() uint32 { return x.ttl.Load() }
+
+// SetTTL changes it in all of them.
+func (x *Index) SetTTL(ttl uint32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ttl.Swap(ttl) == ttl {
+		return
+	}
+	x.fix()
+	for _, k := range x.services.keys() {
+		x.services.set(k, x.services.get([]byte(k)).with(ttl))
+	}
 }
 
 func packFixed(rr zone.RR) packed {

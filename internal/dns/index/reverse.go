@@ -50,7 +50,7 @@ func (p *pointers) without(t target) *pointers {
 
 // pair is one reverse record.
 type pair struct {
-	addr string // 16 bytes
+	addr string // 4 bytes or 16
 	target
 }
 
@@ -96,7 +96,7 @@ func reverseDiff(a, b *answers) (add, remove []pair) {
 func (a *answers) pairs(out []pair, h *host) []pair {
 	t := target{a.key, h.label}
 	for b := a.packed4(h); len(b) > 0; b = b[len4:] {
-		out = append(out, pair{mapped + string(b[wire.HeadLen:len4]), t})
+		out = append(out, pair{string(b[wire.HeadLen:len4]), t})
 	}
 	for b := a.packed6(h); len(b) > 0; b = b[len6:] {
 		out = append(out, pair{string(b[wire.HeadLen:len6]), t})
@@ -104,7 +104,7 @@ func (a *answers) pairs(out []pair, h *host) []pair {
 	return out
 }
 
-// mapped is the prefix of a v4-mapped IPv6 address; the key of an IPv4 address has it.
+// mapped is the prefix of a v4-mapped IPv6 address.
 const mapped = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xFF\xFF"
 
 func (x *Index) addPointer(p pair) {
@@ -187,7 +187,7 @@ func (x *Index) answerReverse(w *wire.Writer, n name, addr [16]byte) Result {
 		w.Rcode(wire.ServFail)
 		return Answered
 	}
-	list := x.reverse.get(addr[:])
+	list := x.reverse.get(bytes.TrimPrefix(addr[:], []byte(mapped)))
 	if list == nil {
 		if !x.owns(addr) {
 			return Elsewhere
@@ -213,7 +213,7 @@ func (x *Index) answerReverse(w *wire.Writer, n name, addr [16]byte) Result {
 			if !w.Fits(wire.Answer, wire.HeadLen+size) {
 				break
 			}
-			w.Head(wire.Pointer(wire.QuestionName), wire.TypePTR, x.params.TTL, size)
+			w.Head(wire.Pointer(wire.QuestionName), wire.TypePTR, x.TTL(), size)
 			w.Buf = x.appendTarget(w.Buf, t.label, *t.service)
 			w.Added(wire.Answer)
 		}
@@ -241,7 +241,7 @@ func (x *Index) reverseSOA(w *wire.Writer, at int) {
 	if !w.Fits(wire.Authority, wire.HeadLen+size) {
 		return
 	}
-	w.Head(wire.Pointer(at), wire.TypeSOA, x.params.TTL, size)
+	w.Head(wire.Pointer(at), wire.TypeSOA, x.TTL(), size)
 	w.Buf = append(append(w.Buf, ns...), x.zone...)
 	w.Buf = append(append(w.Buf, mbox...), x.zone...)
 	x.timers(w, wire.Authority)

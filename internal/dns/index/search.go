@@ -91,13 +91,10 @@ func (x *Index) Meant(q *wire.Query, client netip.Addr, buf []byte) (meant []byt
 func (x *Index) Complete(w *wire.Writer, meant []byte, random uint32) (res Result, target []byte, owner int) {
 	w.Reset()
 	w.Flag(wire.FlagAA)
-	owner, ok := w.CNAME(wire.QuestionName, meant, x.params.TTL)
+	owner, ok := w.CNAME(wire.QuestionName, meant, x.TTL())
 	if !ok || w.Query().Type == wire.TypeCNAME {
 		return Answered, nil, 0
 	}
 	var labels [128]uint8
 	return x.chase(w, split(slices.Clone(meant), &labels), owner, random)
 }
-
-// TTL is that of records of the zone.
-func (x *Index) TTL() uint32 { return x.params.TTL }

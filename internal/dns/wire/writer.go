@@ -116,8 +116,11 @@ func (w *Writer) Head(owner, rrtype uint16, ttl uint32, length int) {
 	w.Buf = AppendHead(w.Buf, owner, rrtype, ttl, length)
 }
 
-// HeadLen is what Head appends.
-const HeadLen = 12
+// HeadLen is what Head appends; the TTL is in it at TTLAt.
+const (
+	HeadLen = 12
+	TTLAt   = 6
+)
 
 // AppendHead is Head for records that are packed ahead of time.
 func AppendHead(b []byte, owner, rrtype uint16, ttl uint32, length int) []byte {
