@@ -17,82 +17,36 @@ import (
 	"github.com/fairway-net/fairway/internal/dialect/nginx"
 )
 
-// annotated is one Ingress, for host NAME.annotations, and what becomes of a
-// request for it. Its path / of type Prefix leads to Service blue unless said otherwise.
+// annotated is one Ingress, for host NAME.annotations, and what becomes of requests
+// for it. Its path / of type Prefix leads to Service blue unless said otherwise.
 type annotated struct {
 	name        string
+	host        string // NAME.annotations if ""
 	annotations string // KEY VALUE, one a line
 	path, kind  string // of the rule
-	service     string
+	service     string // NAME or NAME:PORT
+	tls         bool   // spec.tls names the host
+	options     bool   // asked with the options of optionsManifest
 
-	url     string // "https://host/…" or the path, for plain HTTP
-	method  string
-	headers string // NAME: VALUE, one a line
-	body    int    // octets
-
+	// One request and its response. Not made if url and status are zero and effect is not.
+	url      string // "https://host/…" or the path, for plain HTTP
+	method   string
+	headers  string // NAME: VALUE, one a line
+	body     int    // octets
 	status   int
 	response string // NAME: VALUE that the response must have, one a line; "NAME:" must not be there
 	text     string // that its body must hold, one a line; "!TEXT" that it must not
-}
 
-// authURL asks pod green, which answers with the status of the path.
-const authURL = "auth-url http://green.default.svc.cluster.local/status/"
-
-// annotationCases have every annotation that has an effect.
-var annotationCases = []annotated{
-	{name: "rewrite", annotations: "rewrite-target /$2\nx-forwarded-prefix /api", path: "/api(/|$)(.*)", kind: "ImplementationSpecific", url: "/api/cart?x=y", text: "path: /cart\nquery: x=y\nheader X-Forwarded-Prefix: /api"},
-	{name: "regex", annotations: "use-regex true", path: "/v[0-9]+", kind: "ImplementationSpecific", url: "/V12/x", text: "path: /V12/x"},
-	{name: "app-root", annotations: "app-root /login", status: 302, response: "Location: http://app-root.annotations/login"},
-	{name: "tls-off", annotations: "ssl-redirect false", text: "pod: blue"},
-	{name: "tls-forced", annotations: "force-ssl-redirect true\npreserve-trailing-slash true", url: "/x/", status: 308, response: "Location: https://tls-forced.annotations/x/"},
-	{name: "tls-port", annotations: "force-ssl-redirect true\nuse-port-in-redirects true", url: "/x", status: 308, response: "Location: https://tls-port.annotations:443/x"},
-	{name: "permanent", annotations: "permanent-redirect https://new.example$request_uri\npermanent-redirect-code 308", url: "/a?b", status: 308, response: "Location: https://new.example/a?b"},
-	{name: "temporal", annotations: "temporal-redirect https://new.example/\ntemporal-redirect-code 307", status: 307, response: "Location: https://new.example/"},
-	{name: "relative", annotations: "relative-redirects true", path: "/docs/", kind: "ImplementationSpecific", url: "/docs", status: 301, response: "Location: /docs/"},
-	{name: "short", annotations: "from-to-www-redirect true", url: "http://www.short.annotations/x", status: 308, response: "Location: http://short.annotations/x"},
-	{name: "alias", annotations: "server-alias other.alias.annotations", url: "http://other.alias.annotations/", text: "pod: blue"},
-	{name: "protocol", annotations: "backend-protocol HTTP\nproxy-connect-timeout 2\nproxy-send-timeout 5\nproxy-read-timeout 1\nproxy-next-upstream-tries 1\nproxy-next-upstream error\nproxy-next-upstream-timeout 5", url: "/sleep?d=3s", status: 504},
-	{name: "body", annotations: "proxy-body-size 1k", method: "POST", body: 1025, status: 413},
-	{name: "vhost", annotations: "upstream-vhost $service_name.internal", text: "host: blue.internal"},
-	{name: "unlogged", annotations: "enable-access-log false\nservice-upstream true\nload-balance ewma", text: "pod: blue"},
-	{name: "hash", annotations: "upstream-hash-by $request_uri\nupstream-hash-by-subset true\nupstream-hash-by-subset-size 2", text: "pod: blue"},
-	{name: "sticky", annotations: "affinity cookie\naffinity-mode persistent\nsession-cookie-name route\nsession-cookie-path /x\nsession-cookie-max-age 60\nsession-cookie-expires 60\nsession-cookie-samesite Lax\n" +
-		"session-cookie-secure true\nsession-cookie-domain sticky.annotations\nsession-cookie-change-on-failure true\nsession-cookie-conditional-samesite-none true\naffinity-canary-behavior legacy",
-		response: "Set-Cookie: Path=/x; Domain=sticky.annotations; Expires="},
-	{name: "allowed", annotations: "whitelist-source-range 192.0.2.0/24", status: 403},
-	{name: "allowed-too", annotations: "allowlist-source-range 0.0.0.0/0", text: "pod: blue"},
-	{name: "denied", annotations: "denylist-source-range 0.0.0.0/0", status: 403},
-	{name: "auth", annotations: authURL + "200\nauth-method POST\nauth-response-headers X-Echo-Pod\nauth-always-set-cookie true\nauth-cache-key $http_x_key\nauth-cache-duration 200 1m\nauth-request-redirect /x", headers: "X-Echo-Pod: mallory", text: "pod: blue\nheader X-Echo-Pod: green\n!mallory"},
-	{name: "auth-no", annotations: authURL + "403", status: 403},
-	{name: "auth-sign", annotations: authURL + "401\nauth-signin https://$host/start\nauth-signin-redirect-param next\nauth-proxy-set-headers annotation-headers", url: "/x", status: 302, response: "Location: https://auth-sign.annotations/start?next=http://auth-sign.annotations%2Fx"},
-	{name: "auth-open", annotations: "enable-global-auth false", text: "pod: blue"},
-	{name: "password", annotations: "auth-type basic\nauth-secret annotation-users\nauth-secret-type auth-map\nauth-realm Staff", status: 401, response: `WWW-Authenticate: Basic realm="Staff"`},
-	{name: "password-yes", annotations: "auth-type basic\nauth-secret annotation-users\nauth-secret-type auth-map", headers: "Authorization: Basic YWxpY2U6c2VjcmV0", text: "pod: blue\n!Authorization"},
-	{name: "any", annotations: "satisfy any\nauth-type basic\nauth-secret annotation-users\nauth-secret-type auth-map\nallowlist-source-range 0.0.0.0/0", text: "pod: blue"},
-	{name: "cors", annotations: "enable-cors true\ncors-allow-origin https://*.cors.example\ncors-allow-methods GET\ncors-allow-headers X-A\ncors-expose-headers X-B\ncors-allow-credentials false\ncors-max-age 5", method: "OPTIONS", headers: "Origin: https://a.cors.example",
-		status: 204, response: "Access-Control-Allow-Origin: https://a.cors.example\nAccess-Control-Allow-Methods: GET\nAccess-Control-Allow-Headers: X-A\nAccess-Control-Expose-Headers: X-B\nAccess-Control-Max-Age: 5\nAccess-Control-Allow-Credentials:"},
-	{name: "canary", text: "pod: blue"},
-	{name: "canary-of", annotations: "canary true\ncanary-by-header X-Canary\ncanary-by-header-value beta\ncanary-by-header-pattern be.*\ncanary-by-cookie canary\ncanary-weight 0\ncanary-weight-total 1000", service: "green", url: "http://canary.annotations/", headers: "X-Canary: beta", text: "pod: green"},
-	{name: "limited", annotations: "limit-rps 100\nlimit-rpm 1000\nlimit-connections 10\nlimit-burst-multiplier 2\nlimit-whitelist 0.0.0.0/0\nlimit-allowlist 0.0.0.0/0\nlimit-rate 1000\nlimit-rate-after 1000", text: "pod: blue"},
-	{name: "headers", annotations: "custom-headers default/annotation-headers", response: "X-Custom:"}, // no option allows it
-	{name: "errors", annotations: "custom-http-errors 418\ndefault-backend green", url: "/status/418", status: 200, text: "pod: green\nheader X-Code: 418\nheader X-Ingress-Name: errors"},
-	{name: "errors-own", annotations: "custom-http-errors 418\ndefault-backend green\ndisable-proxy-intercept-errors true", url: "/status/418", status: 418, text: "pod: blue"},
-	{name: "mirror", annotations: "mirror-target http://green.default.svc.cluster.local$request_uri\nmirror-host copy\nmirror-request-body off", text: "pod: blue"},
-	{name: "revised", annotations: "proxy-cookie-domain a b\nproxy-cookie-path /a /b\nproxy-redirect-from http://a/\nproxy-redirect-to http://b/", text: "pod: blue"},
-	{name: "backend-tls", annotations: "proxy-ssl-verify off\nproxy-ssl-verify-depth 2\nproxy-ssl-name blue\nproxy-ssl-server-name on\nproxy-ssl-protocols TLSv1.3\nproxy-ssl-ciphers ECDHE-ECDSA-AES128-GCM-SHA256\nproxy-ssl-secret annotation-users\nbackend-protocol HTTPS", status: 502},
-	{name: "client-cert", annotations: "auth-tls-secret annotation-ca\nauth-tls-verify-client on\nauth-tls-verify-depth 2\nauth-tls-pass-certificate-to-upstream true\nauth-tls-match-cn CN=x", url: "https://client-cert.annotations/", status: 400},
-	{name: "client-page", annotations: "auth-tls-secret annotation-ca\nauth-tls-error-page https://help.example/", url: "https://client-page.annotations/", status: 302, response: "Location: https://help.example/"},
-	{name: "ciphers", annotations: "ssl-ciphers ECDHE-ECDSA-AES128-GCM-SHA256", url: "https://ciphers.annotations/", text: "pod: blue"},
-	{name: "passthrough", annotations: "ssl-passthrough true", text: "pod: blue"},
-	{name: "snippet", annotations: "configuration-snippet more_set_headers \"X-A: b\";\nserver-snippet return 404;\nauth-snippet proxy_set_header a b;", response: "X-A:", text: "pod: blue"},
+	// effect makes more requests and says what is wrong with their responses.
+	effect func(a *annotated, g *gateway) string
 }
 
 // TestAnnotationCases: every annotation that has an effect is in one of the cases.
 func TestAnnotationCases(t *testing.T) {
 	covered := map[string]bool{}
-	for _, c := range annotationCases {
+	for _, c := range annotationCases() {
 		for line := range strings.Lines(c.annotations) {
-			key, _, _ := strings.Cut(line, " ")
+			key, _, _ := strings.Cut(strings.TrimSpace(line), " ")
 			covered[key] = true
 		}
 	}
@@ -103,116 +57,202 @@ func TestAnnotationCases(t *testing.T) {
 	}
 }
 
-// testAnnotations asks for all of them on the cluster, with one manifest.
+// testAnnotations asks for all of them on the cluster, with one manifest: first without
+// options, then with some, then with an access log.
 func (c *cluster) testAnnotations(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "annotations.yaml")
-	if err := os.WriteFile(file, []byte(annotationManifest()), 0o600); err != nil {
+	g := newGateway(t)
+	all := annotationCases()
+	file, apps := filepath.Join(t.TempDir(), "annotations.yaml"), filepath.Join("examples", "ingress", "apps.yaml")
+	if err := os.WriteFile(file, []byte(annotationManifest(all, g.certs)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	apps := filepath.Join("examples", "ingress", "apps.yaml")
-	t.Cleanup(func() { c.kubectl(t, "delete", "--ignore-not-found", "-f", file, "-f", apps) })
+	t.Cleanup(func() { c.kubectl(t, "delete", "--ignore-not-found", "--wait=false", "-f", file, "-f", apps) })
 	c.kubectl(t, "apply", "-f", apps, "-f", file)
-	c.kubectl(t, "rollout", "status", "deployment/blue", "deployment/green", "--timeout", "60s")
-	address := c.kubectl(t, "-n", "fairway-system", "get", "service", "fairway-gateway", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
-	for i := range annotationCases {
-		a := &annotationCases[i]
-		var problem string
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) { // the gateway has just heard of it
-			if problem = a.ask(address); problem == "" || time.Now().After(deadline) {
-				break
-			}
+	c.kubectl(t, "rollout", "status", "deployment/blue", "deployment/green", "deployment/many", "deployment/late", "deployment/shut", "--timeout", "60s")
+	g.address = c.kubectl(t, "-n", "fairway-system", "get", "service", "fairway-gateway", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+	c.makeHalf(t)
+	for i := range all {
+		if a := &all[i]; !a.options {
+			t.Run(a.name, func(t *testing.T) { a.check(t, g) })
 		}
-		if problem != "" {
-			t.Errorf("%s: %s", a.name, problem)
+	}
+	t.Run("access log", func(t *testing.T) { c.testAccessLog(t, g) })
+	options := filepath.Join(t.TempDir(), "options.yaml")
+	if err := os.WriteFile(options, []byte(optionsManifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.kubectl(t, "delete", "--ignore-not-found", "-f", options) })
+	c.kubectl(t, "apply", "-f", options)
+	for i := range all {
+		if a := &all[i]; a.options {
+			t.Run(a.name, func(t *testing.T) { a.check(t, g) })
 		}
 	}
 }
 
-func annotationManifest() string {
-	var b strings.Builder
-	b.WriteString("apiVersion: v1\nkind: Secret\nmetadata: {name: annotation-users}\nstringData: {alice: '{PLAIN}secret'}\n---\n" +
-		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: annotation-headers}\ndata: {X-Custom: 'yes'}\n---\n" +
-		"apiVersion: v1\nkind: Secret\nmetadata: {name: annotation-ca}\nstringData:\n  ca.crt: |\n")
-	for line := range strings.Lines(testCA) {
-		b.WriteString("    " + line)
+// check asks until all is as it should be: the gateway has just heard of it.
+func (a *annotated) check(t *testing.T, g *gateway) {
+	var problem string
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		problem = ""
+		if a.effect == nil || a.url != "" || a.status != 0 {
+			problem = a.ask(g)
+		}
+		if problem == "" && a.effect != nil {
+			problem = a.effect(a, g)
+		}
+		if problem == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Error(problem)
+			return
+		}
 	}
-	for _, c := range annotationCases {
-		fmt.Fprintf(&b, "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: %s\n  annotations:\n    a: b\n", c.name)
-		for line := range strings.Lines(c.annotations) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-			fmt.Fprintf(&b, "    %s%s: %q\n", nginx.Prefix, key, value)
-		}
-		path, kind, service, host := c.path, c.kind, c.service, c.name
-		if path == "" {
-			path, kind = "/", "Prefix"
-		}
-		if service == "" {
-			service = "blue"
-		}
-		if host == "canary-of" {
-			host = "canary"
-		}
-		fmt.Fprintf(&b, "spec:\n  ingressClassName: fairway\n  rules:\n  - host: %s.annotations\n    http:\n      paths:\n      - {path: %q, pathType: %s, backend: {service: {name: %s, port: {number: 80}}}}\n", host, path, kind, service)
+}
+
+// testAccessLog: requests of Ingress unlogged are in no access log, others are.
+func (c *cluster) testAccessLog(t *testing.T, g *gateway) {
+	patch := func(op string) {
+		c.kubectl(t, "-n", "fairway-system", "patch", "daemonset", "fairway-gateway", "--type", "json", "-p", op)
+		c.kubectl(t, "-n", "fairway-system", "rollout", "status", "daemonset/fairway-gateway", "--timeout", "60s")
 	}
-	return b.String()
+	args := strings.Fields(c.kubectl(t, "-n", "fairway-system", "get", "daemonset", "fairway-gateway", "-o", "jsonpath={.spec.template.spec.containers[0].args[*]}"))
+	patch(`[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--access-log"}]`)
+	defer patch(fmt.Sprintf(`[{"op": "remove", "path": "/spec/template/spec/containers/0/args/%d"}]`, len(args)))
+	var log string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+		for _, host := range []string{"unlogged", "allowed-too"} {
+			if r := g.get("http://" + host + ".annotations/told"); r.problem != "" {
+				t.Log(r.problem)
+			}
+		}
+		log = c.kubectl(t, "-n", "fairway-system", "logs", "-l", "app.kubernetes.io/component=gateway", "--tail=-1")
+		if strings.Contains(log, "allowed-too.annotations") {
+			break
+		}
+	}
+	if !strings.Contains(log, "allowed-too.annotations") || strings.Contains(log, "unlogged.annotations") {
+		t.Errorf("the access log is\n%s", log)
+	}
+}
+
+// gateway asks Ingresses.
+type gateway struct {
+	address string
+	certs   certs
+}
+
+func newGateway(t *testing.T) *gateway { return &gateway{certs: makeCerts(t)} }
+
+// reply is what came of a request.
+type reply struct {
+	status  int
+	header  http.Header
+	text    string
+	tls     *tls.ConnectionState
+	problem string // of the connection
+	took    time.Duration
+}
+
+// pod is the value of a line that the pod wrote of the request.
+func (r reply) line(name string) string {
+	for line := range strings.Lines(r.text) {
+		if v, ok := strings.CutPrefix(line, name+": "); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+// get asks for a URL. Headers are "NAME: VALUE".
+func (g *gateway) get(url string, headers ...string) reply {
+	return g.request("GET", url, "", nil, headers...)
+}
+
+// request asks on a connection of its own, with the TLS that is given.
+func (g *gateway) request(method, url, body string, config *tls.Config, headers ...string) reply {
+	r, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return reply{problem: err.Error()}
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Add(name, value)
+	}
+	if config == nil {
+		config = &tls.Config{}
+	}
+	config.InsecureSkipVerify = true //nolint:gosec // what the gateway has is its own
+	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			_, port, _ := net.SplitHostPort(addr)
+			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(g.address, port))
+		}}
+	begun := time.Now()
+	resp, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(r)
+	if err != nil {
+		return reply{problem: err.Error()}
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	out := reply{status: resp.StatusCode, header: resp.Header, text: string(b), tls: resp.TLS, took: time.Since(begun)}
+	if err != nil {
+		out.problem = err.Error()
+	}
+	return out
+}
+
+// at is a URL of the Ingress's host.
+func (a *annotated) at(path string) string {
+	if strings.HasPrefix(path, "http") {
+		return path
+	}
+	host := a.host
+	if host == "" {
+		host = a.name + ".annotations"
+	}
+	return "http://" + host + "/" + strings.TrimPrefix(path, "/")
 }
 
 // ask makes the request and returns what is wrong with the response.
-func (a *annotated) ask(address string) string {
-	url := a.url
-	if !strings.Contains(url, "://") {
-		url = "http://" + a.name + ".annotations/" + strings.TrimPrefix(url, "/")
+func (a *annotated) ask(g *gateway) string {
+	var headers []string
+	for line := range strings.Lines(a.headers) {
+		headers = append(headers, strings.TrimSpace(line))
 	}
 	method := a.method
 	if method == "" {
 		method = "GET"
 	}
-	r, err := http.NewRequest(method, url, strings.NewReader(strings.Repeat("x", a.body)))
-	if err != nil {
-		return err.Error()
+	r := g.request(method, a.at(a.url), strings.Repeat("x", a.body), nil, headers...)
+	if r.problem != "" {
+		return r.problem
 	}
-	for line := range strings.Lines(a.headers) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		r.Header.Set(name, value)
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true, //nolint:gosec
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			_, port, _ := net.SplitHostPort(addr)
-			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(address, port))
-		}}
-	resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(r)
-	if err != nil {
-		return err.Error()
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err.Error()
-	}
-	return a.compare(resp, string(b))
+	return a.compare(r)
 }
 
-func (a *annotated) compare(resp *http.Response, body string) string {
+func (a *annotated) compare(r reply) string {
 	status := a.status
 	if status == 0 {
 		status = http.StatusOK
 	}
-	if resp.StatusCode != status {
-		return fmt.Sprintf("status %d, want %d\n%v\n%s", resp.StatusCode, status, resp.Header, body)
+	if r.status != status {
+		return fmt.Sprintf("status %d, want %d\n%v\n%s", r.status, status, r.header, r.text)
 	}
 	for line := range strings.Lines(a.response) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		value = strings.TrimSpace(value)
-		have, there := resp.Header[http.CanonicalHeaderKey(name)]
+		have, there := r.header[http.CanonicalHeaderKey(name)]
 		if value == "" && there || value != "" && !strings.Contains(strings.Join(have, "\n"), value) {
 			return fmt.Sprintf("header %s is %q, want %q", name, have, value)
 		}
 	}
 	for line := range strings.Lines(a.text) {
 		line = strings.TrimSpace(line)
-		if not, ok := strings.CutPrefix(line, "!"); ok && strings.Contains(body, not) || !ok && !strings.Contains(body, line) {
-			return fmt.Sprintf("want %q in:\n%s", line, body)
+		if not, ok := strings.CutPrefix(line, "!"); ok && strings.Contains(r.text, not) || !ok && !strings.Contains(r.text, line) {
+			return fmt.Sprintf("want %q in:\n%s", line, r.text)
 		}
 	}
 	return ""

@@ -117,6 +117,17 @@ func (c *cluster) apply(t *testing.T, files []string, deployments ...string) {
 	}
 }
 
+// applyText applies a manifest, and deletes its objects when the test ends.
+func (c *cluster) applyText(t *testing.T, text string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "objects.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.kubectl(t, "delete", "--ignore-not-found", "-f", file) })
+	c.kubectl(t, "apply", "-f", file)
+}
+
 // page runs a page of the documentation in a shell of its own.
 func (c *cluster) page(t *testing.T, file string, keep func(Step) bool) {
 	t.Helper()
