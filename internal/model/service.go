@@ -75,7 +75,7 @@ type EndpointSlice struct {
 	Family    Family
 	Ports     []EndpointPort
 	Endpoints []Endpoint
-	Named     []NamedEndpoint // in place of Endpoints where only names are wanted: those that are ready
+	Named     *NamedEndpoints // in place of Endpoints where only names are wanted: those that are ready
 	Headless  bool            // label service.kubernetes.io/headless: proxies skip it, DNS does not
 
 	// DomainNames are the addresses of a slice of type FQDN, which has neither
@@ -87,10 +87,10 @@ type EndpointSlice struct {
 	Triggered time.Time
 }
 
-// NamedEndpoint is what names are made of: there may be very many.
-type NamedEndpoint struct {
-	Addr     netip.Addr
-	Hostname string // "": it has none of its own
+// NamedEndpoints are what names are made of: there may be very many.
+type NamedEndpoints struct {
+	Addrs     []netip.Addr
+	Hostnames []string // of each, "" if it has none; nil: none has
 }
 
 // Key is the slice's key in its state table: all slices of a Service share the

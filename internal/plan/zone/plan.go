@@ -38,17 +38,21 @@ func Trim(v any) {
 // named are the ready endpoints of a slice. Ready is the right condition: the
 // endpoints controller already makes it true where the Service publishes
 // addresses that are not ready.
-func named(slice *model.EndpointSlice) []model.NamedEndpoint {
+func named(slice *model.EndpointSlice) *model.NamedEndpoints {
 	if slice.Named != nil {
 		return slice.Named
 	}
-	out := make([]model.NamedEndpoint, 0, len(slice.Endpoints))
+	out := &model.NamedEndpoints{Addrs: make([]netip.Addr, 0, len(slice.Endpoints))}
+	hostnames := make([]string, 0, len(slice.Endpoints))
 	for i := range slice.Endpoints {
 		if e := &slice.Endpoints[i]; e.Ready {
-			out = append(out, model.NamedEndpoint{Addr: e.Addr, Hostname: e.Hostname})
+			out.Addrs, hostnames = append(out.Addrs, e.Addr), append(hostnames, e.Hostname)
 		}
 	}
-	return slices.Clip(out)
+	if slices.ContainsFunc(hostnames, func(h string) bool { return h != "" }) {
+		out.Hostnames = hostnames
+	}
+	return out
 }
 
 // Keys returns the Services and the namespaces that changes may affect. The
@@ -112,18 +116,22 @@ func hosts(snap *state.Snapshot, name model.Name) []Host {
 	at := map[string]int{} // label -> index in out
 	for _, slice := range snap.SlicesOf(name) {
 		ports := slicePorts(slice)
-		for _, e := range named(slice) {
-			label := strings.ToLower(e.Hostname)
+		endpoints := named(slice)
+		for i, addr := range endpoints.Addrs {
+			label := ""
+			if endpoints.Hostnames != nil {
+				label = strings.ToLower(endpoints.Hostnames[i])
+			}
 			if label == "" || len(label) > 63 {
-				label = Dashed(e.Addr)
+				label = Dashed(addr)
 			}
 			j, ok := at[label]
 			if !ok {
 				at[label] = len(out)
-				out = append(out, Host{Label: label, Addrs: []netip.Addr{e.Addr}, Ports: ports})
+				out = append(out, Host{Label: label, Addrs: []netip.Addr{addr}, Ports: ports})
 				continue
 			}
-			out[j].Addrs = insert(out[j].Addrs, e.Addr)
+			out[j].Addrs = insert(out[j].Addrs, addr)
 			out[j].Ports = union(out[j].Ports, ports)
 		}
 	}
