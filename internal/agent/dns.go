@@ -19,6 +19,7 @@ import (
 	"github.com/fairway-net/fairway/internal/dns/forward"
 	"github.com/fairway-net/fairway/internal/dns/index"
 	"github.com/fairway-net/fairway/internal/dns/settings"
+	"github.com/fairway-net/fairway/internal/metric"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/zone"
 	"github.com/fairway-net/fairway/internal/run"
@@ -64,9 +65,10 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 	if err != nil && !wrong {
 		return err
 	}
+	problems := newProblems(o.Node, o.Log)
 	if wrong {
 		// The cluster's names do not depend on it, and a node may have just started.
-		settingsRefused(o.Log, "what is right of them counts, and names whose servers are in doubt are answered by SERVFAIL", err)
+		settingsRefused(problems, "what is right of them counts, and names whose servers are in doubt are answered by SERVFAIL", err)
 	}
 	x, err := index.New(index.Params{
 		Params:  zone.Params{Zone: o.Config.ClusterDomain, TTL: o.TTL, DNS: addrList(o.Config.DNSIP)},
@@ -75,7 +77,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 	if err != nil {
 		return err
 	}
-	fwd, err := newOutside(o, said)
+	fwd, err := newOutside(o, said, problems)
 	if err != nil {
 		return err
 	}
@@ -109,6 +111,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 			server.WriteMetrics(w)
 			fwd.WriteMetrics(w)
+			problems.write(metric.Writer{Writer: w})
 		}}
 		if err := serveHealth(life, o.Health, ready, o.Log, metrics); err != nil {
 			server.Close()
@@ -120,7 +123,13 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		server.Close()
 		return err
 	}
-	go fwd.probe(life)
+	if o.Node != "" && len(o.Manifests) == 0 {
+		go func() {
+			if err := problems.tell(life, o.Rest); err != nil {
+				o.Log.Error("no Events are written", "err", err)
+			}
+		}()
+	}
 	go feedZone(life, store, x, o.Log)
 	pods := &podFeed{node: o.Node, store: store, x: x, log: o.Log}
 	if len(o.Manifests) == 0 {
@@ -149,6 +158,7 @@ func RunDNS(ctx context.Context, o DNSOptions) error {
 		go fwd.follow(life, files, o.Config.ClusterDomain, text, apply)
 	}
 	hold(life, x)
+	go fwd.probe(life) // a question that comes around is to find us answering
 	o.Log.Info("serving", "listen", o.Listen, "zone", o.Config.ClusterDomain)
 	return server.Serve(life, dnsGrace)
 }
@@ -213,12 +223,12 @@ func feedZone(ctx context.Context, store *state.Store, x *index.Index, log *slog
 	})
 }
 
-// withoutSelf drops upstreams that are this server: a question sent there
+// withoutSelf drops upstreams that are this server, and returns them: a question sent there
 // would come back for ever.
-func withoutSelf(o DNSOptions) (upstreams []forward.Server, stubs []forward.Stub, err error) {
+func withoutSelf(o DNSOptions) (upstreams []forward.Server, stubs []forward.Stub, self []forward.Server, err error) {
 	ifaces, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil, nil, fmt.Errorf("list this machine's addresses: %w", err)
+		return nil, nil, nil, fmt.Errorf("list this machine's addresses: %w", err)
 	}
 	var local []netip.Addr
 	for _, a := range ifaces {
@@ -228,12 +238,9 @@ func withoutSelf(o DNSOptions) (upstreams []forward.Server, stubs []forward.Stub
 	}
 	filter := func(servers []forward.Server) []forward.Server {
 		for _, listen := range o.Listen {
-			var self []forward.Server
-			servers, self = forward.Own(servers, listen, addrList(o.Config.DNSIP), local)
-			for _, s := range self {
-				o.Log.Warn("upstream left out: it is this server itself", "upstream", s,
-					"fix", "let the node's kubelet use a resolv.conf with real servers (resolvConf: /run/systemd/resolve/resolv.conf), or give --upstream")
-			}
+			var own []forward.Server
+			servers, own = forward.Own(servers, listen, addrList(o.Config.DNSIP), local)
+			self = append(self, own...)
 		}
 		return servers
 	}
@@ -244,7 +251,7 @@ func withoutSelf(o DNSOptions) (upstreams []forward.Server, stubs []forward.Stub
 	if len(upstreams) == 0 {
 		o.Log.Warn("no upstream server: names outside the zone are answered by SERVFAIL", "zone", o.Config.ClusterDomain)
 	}
-	return upstreams, stubs, nil
+	return upstreams, stubs, self, nil
 }
 
 func addrList(a netip.Addr) []netip.Addr {

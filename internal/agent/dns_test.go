@@ -13,7 +13,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 
 	"github.com/fairway-net/fairway/internal/config"
 	"github.com/fairway-net/fairway/internal/dns/forward"
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 const dnsManifest = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: ns}\nspec: {clusterIP: %s}\n"
@@ -385,5 +388,69 @@ func TestDNSHoldsQuestions(t *testing.T) {
 		}
 		api.CloseClientConnections()
 		api.Close()
+	}
+}
+
+// TestDNSEvents: what is wrong with a server's way to other names is an Event, on
+// the Node or, where all nodes have it, on the ConfigMap; mended, it is over.
+func TestDNSEvents(t *testing.T) {
+	api := testkit.NewAPI(t)
+	serving := httptest.NewServer(api)
+	t.Cleanup(func() { serving.CloseClientConnections(); serving.Close() })
+	listen, health := freePort(t), freePort(t)
+	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back atomic.Bool // the upstream asks the one who asks it
+	back.Store(true)
+	upstream := &dns.Server{PacketConn: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetRcode(q, dns.RcodeNameError)
+		if back.Load() {
+			c := dns.Client{Timeout: 5 * time.Second}
+			r, _, err := c.Exchange(q, listen)
+			if err != nil {
+				return
+			}
+			m, r.Id = r, q.Id
+		}
+		w.WriteMsg(m)
+	})}
+	go upstream.ActivateAndServe()
+	t.Cleanup(func() { l.Close() })
+	file := filepath.Join(t.TempDir(), "dns")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- RunDNS(ctx, DNSOptions{
+			Config: config.Config{ClusterDomain: "cluster.local"}, Rest: &rest.Config{Host: serving.URL}, TTL: 5, Node: "n1", Health: health, Settings: file,
+			Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}, Log: slog.New(slog.DiscardHandler),
+			Upstreams: []forward.Server{{Addr: l.LocalAddr().(*net.UDPAddr).AddrPort()}, {Addr: netip.MustParseAddrPort(listen)}},
+		})
+	}()
+	event := func(parts ...string) {
+		t.Helper()
+		eventually(t, "an Event that says "+parts[0], func() bool {
+			return !slices.ContainsFunc(parts, func(p string) bool { return !api.HasEvent(p) })
+		})
+	}
+	event("DNSForwardingLoop", l.LocalAddr().String(), "let the node's kubelet use a resolv.conf with real servers", "n1")
+	event("DNSUpstreamIsSelf", listen)
+	if err := os.WriteFile(file, []byte("ttl 9\nstub corp.example x\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	event("DNSSettingsRefused", "line 2", "fairway-config", "correct the key dns")
+	back.Store(false)
+	has := func(reason string) bool {
+		_, body := get(t, "http://"+health+"/metrics")
+		return strings.Contains(body, fmt.Sprintf("fairway_problem{reason=%q} 1\n", reason))
+	}
+	eventually(t, "the end of the loop", func() bool { return !has("DNSForwardingLoop") })
+	if !has("DNSSettingsRefused") || !has("DNSUpstreamIsSelf") {
+		t.Error("with the loop went what has not been mended")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

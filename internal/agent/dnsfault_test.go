@@ -160,7 +160,7 @@ func TestNoStaleAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	fwd, err := newOutside(DNSOptions{Log: quiet}, settings.Settings{})
+	fwd, err := newOutside(DNSOptions{Log: quiet}, settings.Settings{}, newProblems("", quiet))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/fairway-net/fairway/internal/dns/settings"
 	"github.com/fairway-net/fairway/internal/dns/wire"
 	"github.com/fairway-net/fairway/internal/metric"
+	"github.com/fairway-net/fairway/internal/model"
 )
 
 // settingsInterval is how often the file is looked at. Kubelet takes a minute to
@@ -75,19 +75,44 @@ type mistake struct{ error }
 // settings replaces it, and its cache, as a whole.
 type outside struct {
 	o        DNSOptions
+	problems *problems
 	current  atomic.Pointer[forward.Forwarder]
 	rejected atomic.Bool // the file has a mistake: what was before it counts
 }
 
 // newOutside returns the way that s says; an error is a mistake on the command line.
-func newOutside(o DNSOptions, s settings.Settings) (*outside, error) {
-	out := &outside{o: o}
+func newOutside(o DNSOptions, s settings.Settings, p *problems) (*outside, error) {
+	out := &outside{o: o, problems: p}
 	return out, out.apply(s)
 }
 
-// settingsRefused logs a mistake with its fix.
-func settingsRefused(log *slog.Logger, meanwhile string, err error) {
-	log.Error("settings refused, "+meanwhile, "err", err, "fix", "correct the key "+settings.Key+" of the ConfigMap fairway-config, or the ConfigMap kube-dns if the error names that; it is read again at once")
+// Names of problems.
+const (
+	settingsProblem = "dns-settings"
+	selfProblem     = "dns-upstream-self"
+	loopProblem     = "dns-loop"
+)
+
+// settingsRefused says of a mistake how to mend it. The Event is one for all nodes:
+// they read the same ConfigMap.
+func settingsRefused(p *problems, meanwhile string, err error) {
+	p.set(settingsProblem, false, model.Rejected{
+		Ref:    model.Ref{Kind: model.KindConfigMap, Name: model.Name{Namespace: "kube-system", Name: "fairway-config"}},
+		Reason: "DNSSettingsRefused", Message: "settings refused, " + meanwhile + ": " + strings.ReplaceAll(err.Error(), "\n", "; "),
+		Fix: "correct the key " + settings.Key + " of the ConfigMap fairway-config, or the ConfigMap kube-dns if the error names that; it is read again at once",
+	})
+}
+
+// realServers is the fix for an upstream that leads back here.
+const realServers = "let the node's kubelet use a resolv.conf with real servers (resolvConf: /run/systemd/resolve/resolv.conf), or name others: the statement upstream of the ConfigMap fairway-config, or --upstream"
+
+// tell says of servers that lead back here, or takes that back if there are none.
+func (u *outside) tell(problem, reason, what string, servers []forward.Server) {
+	if len(servers) == 0 {
+		u.problems.clear(problem)
+		return
+	}
+	u.problems.set(problem, false, model.Rejected{Reason: reason, Message: fmt.Sprintf("upstream servers %v are left out: %s", servers, what), Fix: realServers})
 }
 
 // apply lets s count before what the command line says.
@@ -97,10 +122,11 @@ func (u *outside) apply(s settings.Settings) error {
 		o.Upstreams = s.Upstreams
 	}
 	o.Stubs = append(append([]forward.Stub{}, o.Stubs...), s.Stubs...)
-	upstreams, stubs, err := withoutSelf(o)
+	upstreams, stubs, self, err := withoutSelf(o)
 	if err != nil {
 		return err
 	}
+	u.tell(selfProblem, "DNSUpstreamIsSelf", "they are this DNS server itself", self)
 	f, err := forward.New(forward.Options{Upstreams: upstreams, Stubs: stubs, Search: o.Search, Log: o.Log})
 	if err != nil {
 		return err
@@ -131,9 +157,10 @@ func (u *outside) follow(ctx context.Context, files settingsFiles, zone, text st
 		}
 		u.rejected.Store(err != nil)
 		if err != nil {
-			settingsRefused(u.o.Log, "the previous ones stay", err)
+			settingsRefused(u.problems, "the previous ones stay", err)
 			continue
 		}
+		u.problems.clear(settingsProblem)
 		others(s)
 	}
 }
@@ -145,7 +172,11 @@ func (u *outside) probe(ctx context.Context) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		f := u.current.Load()
-		for next := time.Now().Add(f.ProbeLoops(ctx)); ctx.Err() == nil && time.Now().Before(next) && u.current.Load() == f; {
+		next := time.Now().Add(f.ProbeLoops(ctx))
+		if ctx.Err() == nil && u.current.Load() == f {
+			u.tell(loopProblem, "DNSForwardingLoop", "they ask this DNS server, directly or by way of others; names outside of the cluster are not asked there until that ends", f.Looping())
+		}
+		for ctx.Err() == nil && time.Now().Before(next) && u.current.Load() == f {
 			select {
 			case <-ctx.Done():
 			case <-tick.C:

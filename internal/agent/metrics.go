@@ -52,10 +52,7 @@ func (m *nodeMetrics) serve(rw http.ResponseWriter, _ *http.Request) {
 		ready = 1
 	}
 	w.One("fairway_ready", metric.Gauge, "Whether the agent is ready.", ready)
-	w.Family("fairway_problem", metric.Gauge, "What is wrong on the node at the moment, by reason.")
-	for _, p := range m.problems.list() {
-		w.Value("fairway_problem", 1, "reason", p.Reason)
-	}
+	m.problems.write(w)
 	if pods := m.pods.Load(); pods != nil {
 		writePods(w, pods)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairway-net/fairway/internal/apply/bpf"
 	"github.com/fairway-net/fairway/internal/apply/status"
+	"github.com/fairway-net/fairway/internal/metric"
 	"github.com/fairway-net/fairway/internal/model"
 )
 
@@ -97,6 +98,13 @@ func (p *problems) list() []model.Rejected {
 		out = append(out, p.now[name].Rejected)
 	}
 	return out
+}
+
+func (p *problems) write(w metric.Writer) {
+	w.Family("fairway_problem", metric.Gauge, "What is wrong on the node at the moment, by reason.")
+	for _, x := range p.list() {
+		w.Value("fairway_problem", 1, "reason", x.Reason)
+	}
 }
 
 // tell keeps the Events of the problems as they are, until ctx ends.

@@ -44,6 +44,16 @@ func (f *Forwarder) ProbeLoops(ctx context.Context) (again time.Duration) {
 	return again
 }
 
+// Looping are the upstreams that were found to ask this server.
+func (f *Forwarder) Looping() (out []Server) {
+	for _, u := range f.all {
+		if u.looping.Load() {
+			out = append(out, u.Server)
+		}
+	}
+	return out
+}
+
 func (f *Forwarder) probe(ctx context.Context, u *upstream, domain []byte) {
 	tag := fmt.Sprintf("%0*x", probeTagSize, rand.Uint64())
 	name := append([]byte{probeTagSize}, tag+probeMark...)
@@ -64,8 +74,7 @@ func (f *Forwarder) probe(ctx context.Context, u *upstream, domain []byte) {
 	switch {
 	case back && !was:
 		u.looping.Store(true)
-		f.o.Log.Error("upstream left out: it asks this server, directly or by way of others", "upstream", u.Server,
-			"fix", "let the node's kubelet use a resolv.conf with real servers (resolvConf: /run/systemd/resolve/resolv.conf), or name other upstream servers")
+		f.o.Log.Warn("upstream left out: it asks this server, directly or by way of others", "upstream", u.Server)
 	case !back && was && err == nil:
 		u.looping.Store(false)
 		f.o.Log.Info("upstream is asked again: the loop is gone", "upstream", u.Server)
