@@ -412,40 +412,57 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// TestSemanticsAreTested: the tests and scenarios that the table of what Services
-// do names are there.
+// TestSemanticsAreTested: the tests that the tables of what Services and names do
+// name are there, and so are the scenarios and questions in brackets.
 func TestSemanticsAreTested(t *testing.T) {
-	page, err := os.ReadFile("docs/services-semantics.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	tests := map[string]bool{}
 	for _, text := range contents(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "conformance/own/*/*_test.go") {
 		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
 			tests[string(m[1])] = true
 		}
 	}
-	rows := 0
-	for line := range strings.Lines(string(page)) {
-		cells := strings.Split(strings.Trim(line, "| \n"), " | ")
-		if len(cells) != 3 || cells[0] == "field, or what happens" {
-			continue
-		}
-		rows++
-		named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`(?: \\(`(\\w+)`\\))?").FindAllStringSubmatch(cells[2], -1)
-		if len(named) == 0 {
-			t.Errorf("%q has no test", cells[0])
-		}
-		for _, m := range named {
-			if !tests[m[1]] {
-				t.Errorf("%q: there is no test %s", cells[0], m[1])
-			}
-			if _, err := os.Stat("internal/plan/service/testdata/" + m[2] + ".txtar"); m[2] != "" && err != nil {
-				t.Errorf("%q: there is no scenario %s", cells[0], m[2])
-			}
-		}
+	scenario := func(name string) bool {
+		_, err := os.Stat("internal/plan/service/testdata/" + name + ".txtar")
+		return err == nil
 	}
-	if rows < 25 {
-		t.Errorf("%d rows were found", rows)
+	questions, err := os.ReadFile("internal/dns/testdata/answers.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	question := func(asked string) bool { return strings.Contains(string(questions), "\n? "+asked+"\n") }
+	for page, is := range map[string]struct {
+		rows int
+		what func(string) bool // what stands in brackets
+	}{
+		"docs/services-semantics.md": {25, scenario},
+		"docs/dns-semantics.md":      {25, question},
+	} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := 0
+		for line := range strings.Lines(string(text)) {
+			cells := strings.Split(strings.Trim(line, "| \n"), " | ")
+			if len(cells) != 3 || cells[2] == "tests" {
+				continue
+			}
+			rows++
+			named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`(?: \\(`([^`]+)`\\))?").FindAllStringSubmatch(cells[2], -1)
+			if len(named) == 0 {
+				t.Errorf("%s: %q has no test", page, cells[0])
+			}
+			for _, m := range named {
+				if !tests[m[1]] {
+					t.Errorf("%s: %q: there is no test %s", page, cells[0], m[1])
+				}
+				if m[2] != "" && !is.what(m[2]) {
+					t.Errorf("%s: %q: there is no %s", page, cells[0], m[2])
+				}
+			}
+		}
+		if rows < is.rows {
+			t.Errorf("%s: %d rows were found", page, rows)
+		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/fairway-net/fairway/internal/dns/forward"
+	"github.com/fairway-net/fairway/internal/dns/index"
+	"github.com/fairway-net/fairway/internal/plan/zone"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -97,8 +99,26 @@ func TestAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := start(t, Options{Zone: fill(t, cluster()), Upstream: fwd})
-	for _, q := range readQuestions(t, "testdata/answers.txt") {
+	askAll(t, start(t, Options{Zone: fill(t, cluster()), Upstream: fwd}), "testdata/answers.txt")
+}
+
+// TestAnswersOfPods: names of addresses as the settings have them.
+func TestAnswersOfPods(t *testing.T) {
+	x := fill(t, cluster())
+	addr := start(t, Options{Zone: x, Upstream: forwarder()})
+	x.SetPodMode(index.PodsVerified)
+	askAll(t, addr, "testdata/pods-unknown.txt")
+	x.SetPod(zone.Pod{Name: name("default/a"), Addrs: ips("10.244.0.5", "fd00:244::5")})
+	x.SetPodsSynced(true)
+	askAll(t, addr, "testdata/pods-verified.txt")
+	x.SetPodMode(index.PodsDisabled)
+	askAll(t, addr, "testdata/pods-disabled.txt")
+}
+
+// askAll asks every question of file over UDP and over TCP.
+func askAll(t *testing.T, addr netip.AddrPort, file string) {
+	t.Helper()
+	for _, q := range readQuestions(t, file) {
 		for _, proto := range []string{"+notcp", "+tcp"} {
 			t.Run(strings.Join(q.args, "_")+proto, func(t *testing.T) {
 				want := slices.Clone(q.want)
