@@ -335,7 +335,7 @@ func (c *call) patient(since *time.Time) error {
 // are for it, and those that setForwarded describes. Framing is the caller's.
 func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
 	x, r := &c.exchange, c.request
-	claimed := false
+	claimed, hosted := false, false
 	for i := range r.Fields {
 		field := &r.Fields[i]
 		switch field.Known {
@@ -349,6 +349,8 @@ func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
 			}
 		case h1.ForwardedFor:
 			claimed = true
+		case h1.ForwardedHost:
+			hosted = true
 		case h1.Date, h1.Server, h1.AccessControl:
 			if !r.Hop(field) {
 				copy(field)
@@ -357,6 +359,9 @@ func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
 	}
 	if claimed {
 		add("X-Original-Forwarded-For", strings.Join(r.Values("X-Forwarded-For"), ", "))
+	}
+	if hosted {
+		add("X-Original-Forwarded-Host", strings.Join(r.Values("X-Forwarded-Host"), ", "))
 	}
 	x.addForwarded(add)
 	for _, list := range [2][]route.Header{x.rule.Forward.Set, x.send} {

@@ -35,6 +35,7 @@ type front struct {
 
 	chunks  bool // the response's body is sent in chunks
 	closing bool // no further request
+	served  int  // requests
 	broken  bool // the response cannot be ended as it began
 	stop    atomic.Bool
 	mux     atomic.Pointer[h2.Conn] // what the connection speaks if it is HTTP/2
@@ -66,7 +67,6 @@ func newFront(s *Server, listener string, c net.Conn, from peer) *front {
 // How long we wait for what clients send and take; and how often a wait looks
 // around whether it still makes sense.
 const (
-	bodyTimeout   = 60 * time.Second // nginx's client_body_timeout
 	clientTimeout = 60 * time.Second // nginx's send_timeout
 	idleTick      = 200 * time.Millisecond
 	tick          = 100 * time.Millisecond
@@ -143,7 +143,7 @@ func (f *front) next(first bool) bool {
 			return false
 		case err == nil:
 		case h1.IsTimeout(err):
-			if time.Since(begun) < headerTimeout {
+			if time.Since(begun) < f.server.live.Load().clients.Header {
 				continue
 			}
 			f.refuse(&h1.Error{Status: http.StatusRequestTimeout, Text: "the head of the request does not come"})
@@ -157,9 +157,10 @@ func (f *front) next(first bool) bool {
 
 // wait waits for the first octet of a request, after a moment without a buffer.
 func (f *front) wait(first bool) bool {
-	limit := idleTimeout
+	limits := &f.server.live.Load().clients
+	limit := limits.Idle
 	if first {
-		limit = headerTimeout
+		limit = limits.Header
 	}
 	f.idle.Store(!first) // whoever has just come has a moment for the first request, whatever happens
 	defer f.idle.Store(false)
@@ -167,7 +168,7 @@ func (f *front) wait(first bool) bool {
 	err := f.conn.Fill(idleTick, maxHeader)
 	f.idle.Store(true)
 	if h1.IsTimeout(err) && !f.server.ended.Load() && !f.evicted.Load() {
-		err = f.conn.Await(&f.server.buffers, limit-idleTick)
+		err = f.conn.Await(&f.server.buffers, max(limit-idleTick, tick))
 	}
 	return err == nil
 }
@@ -209,6 +210,10 @@ func (f *front) begin() {
 
 func (f *front) serveOne() {
 	f.begin()
+	f.served++
+	if most := f.server.live.Load().clients.Requests; most > 0 && f.served >= most {
+		f.closing = true
+	}
 	f.exchange.run(f.listener)
 }
 
@@ -274,7 +279,7 @@ func (f *front) readBody(b []byte) (int, error) {
 			return 0, errTakenBack
 		case !h1.IsTimeout(err):
 			return 0, err
-		case time.Since(begun) > bodyTimeout:
+		case time.Since(begun) > f.server.live.Load().clients.Body:
 			return 0, errSlowBody
 		}
 	}

@@ -75,7 +75,7 @@ func (x *exchange) run(listener string) {
 			x.copy.end(errCutOff) // unless it has ended
 		}
 		s.metrics.done(x)
-		if s.log != nil && (x.rule == nil || !x.rule.Unlogged) {
+		if s.log != nil && !x.unlogged() {
 			s.log.add(x)
 		}
 		if s.tracer != nil {

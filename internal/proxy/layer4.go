@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairway-net/fairway/internal/plan/route"
 )
 
@@ -106,7 +108,7 @@ func (l *layer4) serve(c *net.TCPConn) {
 	st := l.stream.Load()
 	from, to := addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
 	if st.ReadProxy {
-		said, err := readPreamble(c, handshakeTime)
+		said, err := readPreamble(c, l.server.live.Load().clients.Preamble)
 		if err != nil {
 			_ = c.Close()
 			return
@@ -115,17 +117,17 @@ func (l *layer4) serve(c *net.TCPConn) {
 			from, to = said.from, said.to
 		}
 	}
-	l.server.splice(c, st.Backend, st.SendProxy, from, to)
+	l.server.splice(c, st, from, to)
 }
 
 // splice passes a connection on to an endpoint of a backend as it is, and closes it.
-func (s *Server) splice(c *net.TCPConn, to route.BackendKey, preamble int, from, at netip.AddrPort) {
+func (s *Server) splice(c *net.TCPConn, st *route.Stream, from, at netip.AddrPort) {
 	s.active.Add(1)
 	defer s.active.Add(-1)
 	defer c.Close()
 	var tried []*endpoint
-	for {
-		pool := s.live.Load().pools.Get(to)
+	for begun := time.Now(); (st.Tries == 0 || len(tried) < st.Tries) && (st.Within == 0 || time.Since(begun) < st.Within); {
+		pool := s.live.Load().pools.Get(st.Backend)
 		if pool == nil {
 			return
 		}
@@ -141,13 +143,67 @@ func (s *Server) splice(c *net.TCPConn, to route.BackendKey, preamble int, from,
 			continue
 		}
 		e.succeeded()
-		if preamble > 0 {
-			_, _ = up.Write(appendPreamble(nil, preamble, from, at))
+		if st.SendProxy > 0 {
+			_, _ = up.Write(appendPreamble(nil, st.SendProxy, from, at))
 		}
+		done := watchSilence(st.Timeout, c, up.(*net.TCPConn))
 		relayHalves(c, up.(*net.TCPConn))
+		done()
 		e.release()
 		return
 	}
+}
+
+// watchSilence closes connections when nothing has come or gone on any of them for a while.
+// The kernel knows since when: the octets that it moves from one to the other (splice(2))
+// do not pass through us.
+func watchSilence(most time.Duration, conns ...*net.TCPConn) (done func()) {
+	if most <= 0 {
+		return func() {}
+	}
+	var timer *time.Timer
+	var mu sync.Mutex
+	ended := false
+	look := func() {
+		left := time.Duration(0)
+		for _, c := range conns { // any that is not silent keeps all
+			left = max(left, most-silence(c))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case ended:
+		case left > 0:
+			timer.Reset(left + 10*time.Millisecond)
+		default:
+			for _, c := range conns {
+				_ = c.Close()
+			}
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(most, look)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		timer.Stop()
+	}
+}
+
+// silence is how long ago the last octet came or went; 0 if that cannot be said.
+func silence(c *net.TCPConn) (d time.Duration) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			d = time.Duration(min(info.Last_data_recv, info.Last_data_sent)) * time.Millisecond
+		}
+	})
+	return d
 }
 
 // relayHalves moves octets both ways. The end of one direction is passed on as such, and
@@ -174,12 +230,8 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return p
 }
 
-// How long the two sides of a flow of datagrams may be silent, and how many flows a
-// port may have.
-const (
-	flowIdle = 60 * time.Second
-	maxFlows = 16 << 10
-)
+// maxFlows is how many flows a port may have.
+const maxFlows = 16 << 10
 
 // datagrams is a UDP port: each client has an endpoint for as long as it talks.
 type datagrams struct {
@@ -192,7 +244,13 @@ type datagrams struct {
 
 type flow struct {
 	up   *net.UDPConn
-	last atomic.Int64 // Unix seconds
+	last atomic.Int64 // Unix nanoseconds
+	owed int          // answers still to come, if it is known how many a datagram has; guarded by datagrams.mu
+}
+
+func (f *flow) take(st *route.Stream) {
+	f.last.Store(time.Now().UnixNano())
+	f.owed += st.Responses
 }
 
 func (d *datagrams) end() error {
@@ -216,20 +274,22 @@ func (d *datagrams) serve() {
 			continue
 		}
 		if f := d.flow(from); f != nil {
-			f.last.Store(time.Now().Unix())
 			_, _ = f.up.Write(buf[:n])
 		}
 	}
 }
 
-// flow is the one that a client has, or a new one. Its endpoint changes when it has left.
+// flow is the one that a client has, or a new one, for one more datagram. Its endpoint
+// changes when it has left, or has answered as often as it does.
 func (d *datagrams) flow(from netip.AddrPort) *flow {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	st := d.stream.Load()
 	if f := d.flows[from]; f != nil {
+		f.take(st)
 		return f
 	}
-	pool := d.server.live.Load().pools.Get(d.stream.Load().Backend)
+	pool := d.server.live.Load().pools.Get(st.Backend)
 	if pool == nil || len(d.flows) >= maxFlows {
 		return nil
 	}
@@ -242,6 +302,7 @@ func (d *datagrams) flow(from netip.AddrPort) *flow {
 		return nil
 	}
 	f := &flow{up: up}
+	f.take(st)
 	d.flows[from] = f
 	e.acquire()
 	go func() {
@@ -253,21 +314,31 @@ func (d *datagrams) flow(from netip.AddrPort) *flow {
 
 // answers takes what the endpoint says back to the client.
 func (d *datagrams) answers(to netip.AddrPort, f *flow, e *endpoint) {
-	defer func() {
-		_ = f.up.Close()
+	defer f.up.Close()
+	forget := func(stays func() bool) bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		if stays() {
+			return false
+		}
 		delete(d.flows, to)
-	}()
+		return true
+	}
+	leaves := func() bool { return false }
 	buf := make([]byte, 64<<10)
 	for {
+		st := d.stream.Load()
 		_ = f.up.SetReadDeadline(time.Now().Add(time.Second))
 		n, err := f.up.Read(buf)
 		switch {
 		case n > 0:
-			f.last.Store(time.Now().Unix())
+			f.last.Store(time.Now().UnixNano())
 			_, _ = d.conn.WriteToUDPAddrPort(buf[:n], to)
-		case !errors.Is(err, os.ErrDeadlineExceeded), e.gone.Load(), time.Since(time.Unix(f.last.Load(), 0)) > flowIdle:
+			if st.Responses > 0 && forget(func() bool { f.owed--; return f.owed > 0 }) {
+				return
+			}
+		case !errors.Is(err, os.ErrDeadlineExceeded), e.gone.Load(), st.Timeout > 0 && time.Since(time.Unix(0, f.last.Load())) > st.Timeout:
+			forget(leaves)
 			return
 		}
 	}

@@ -95,7 +95,7 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 	bare, _ := c.(*net.TCPConn)
 	plan := s.live.Load().plan
 	if (s.opts.ProxyProtocol || plan != nil && plan.Options != nil && plan.Options.UseProxyProtocol) && bare != nil {
-		said, err := readPreamble(bare, handshakeTime)
+		said, err := readPreamble(bare, s.live.Load().clients.Preamble)
 		if err != nil {
 			_ = c.Close()
 			return nil
@@ -108,7 +108,7 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 	if config != nil && bare != nil && plan != nil && plan.Passthrough.Len() > 0 {
 		name, err := peekName(bare, handshakeTime)
 		if to, ok := plan.Passthrough.Lookup(route.CanonicalHost(name)); ok && err == nil {
-			s.splice(bare, to, 0, netip.AddrPort{}, netip.AddrPort{})
+			s.splice(bare, &route.Stream{Backend: to}, netip.AddrPort{}, netip.AddrPort{})
 			return nil
 		}
 	}

@@ -156,7 +156,7 @@ func (w *twins) send(addr string, a ask, whos []string) outcome {
 var (
 	comparedResponse = []string{"Location", "Refresh", "Www-Authenticate", "Set-Cookie", "Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers",
 		"Access-Control-Allow-Credentials", "Access-Control-Max-Age", "Access-Control-Expose-Headers", "X-Custom", "X-Who", "X-Hidden"}
-	comparedRequest = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme", "X-Real-Ip", "X-Original-Forwarded-For",
+	comparedRequest = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme", "X-Real-Ip", "X-Original-Forwarded-For", "X-Original-Forwarded-Host",
 		"Authorization", "X-User", "X-Forwarded-Prefix", "User-Agent", "Accept", "X-Code", "X-Format", "X-Original-Uri", "X-Original-Url", "X-Original-Method", "X_under_score", "X-Under_score", "Proxy", "Cookie", "Connection", "Content-Type"}
 )
 
@@ -243,7 +243,7 @@ func (w *twins) startNginx(all []twin, upstreams map[string]string) {
   map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
   proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Host $http_host;
   proxy_set_header X-Forwarded-Port 80; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Scheme $scheme; proxy_set_header X-Scheme $scheme;
-  proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for; proxy_set_header Proxy ""; proxy_set_header Connection $connection_upgrade;
+  proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for; proxy_set_header X-Original-Forwarded-Host $http_x_forwarded_host; proxy_set_header Proxy ""; proxy_set_header Connection $connection_upgrade;
   limit_req_status 503; limit_conn_status 503;
   limit_req_zone $binary_remote_addr zone=rate:1m rate=2r/s;
 `)

@@ -68,7 +68,7 @@ func slicesConcat(lists ...[]twin) (out []twin) {
 
 func routingTwins(words []string, anyPath func(*rand.Rand) ask) []twin {
 	headers := []string{"X-Forwarded-For: 192.0.2.9", "X-Real-IP: 192.0.2.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example", "X-Forwarded-Port: 1", "X_Under_score: 1", "Proxy: http://evil",
-		"Cookie: a=b; c=d", "User-Agent: me/1", "Accept: text/html", "TE: trailers, deflate", "Content-Type: text/plain", "X-Original-Forwarded-For: 192.0.2.7", "Authorization: Basic eDp5"}
+		"Cookie: a=b; c=d", "User-Agent: me/1", "Accept: text/html", "TE: trailers, deflate", "Content-Type: text/plain", "X-Original-Forwarded-For: 192.0.2.7", "X-Original-Forwarded-Host: evil.example", "Authorization: Basic eDp5"}
 	return []twin{
 		{host: "prefix.example", paths: []string{"Prefix / main", "Prefix /a other", "Prefix /a/b main", "Exact /b other"}, n: 150, requests: anyPath, allow: strange,
 			server: "  location / {" + passing + "}\n  location = /a { proxy_pass http://other; }\n  location /a/ { proxy_pass http://other; }\n  location = /a/b {" + passing + "}\n  location /a/b/ {" + passing + "}\n  location = /b { proxy_pass http://other; }\n"},
@@ -218,7 +218,7 @@ func responseTwins(echoed func(string, ...string) (func(*rand.Rand) ask, int), c
 			}(), allow: func(_ ask, theirs, ours outcome) bool {
 				for _, o := range []outcome{theirs, ours} { // who asks is in our own headers; and the page's query is the request's
 					if s := o.seen["pages"]; s != nil {
-						for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme", "X-Real-Ip", "X-Forwarded-For", "X-Original-Forwarded-For", "Connection", "User-Agent"} {
+						for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme", "X-Real-Ip", "X-Forwarded-For", "X-Original-Forwarded-For", "X-Original-Forwarded-Host", "Connection", "User-Agent"} {
 							s.header.Del(name)
 						}
 						s.path, s.query = "", ""

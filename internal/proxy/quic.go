@@ -197,7 +197,7 @@ func (e *errand) all() ([]byte, bool) { return nil, false }
 func (e *errand) exhausted() bool { return false }
 
 func (e *errand) part(scratch []byte) ([]byte, error) {
-	_ = e.control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	_ = e.control.SetReadDeadline(time.Now().Add(headerTimeout))
 	n, err := e.from.Body.Read(scratch)
 	if n > 0 {
 		return scratch[:n], nil

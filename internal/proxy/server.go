@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy/h1"
@@ -80,7 +81,6 @@ type Server struct {
 	third     *third  // nil: no HTTP/3
 	advert    atomic.Pointer[advert]
 
-	streams   map[string]*h2.Options // listener -> of connections that speak HTTP/2
 	upstreams *h2.Options
 	buffers   h1.Buffers
 	stamp     atomic.Pointer[stamp]
@@ -90,10 +90,13 @@ type Server struct {
 	fronts   map[*front]struct{}
 }
 
-// live is what requests are served with: one plan and its pools.
+// live is what requests are served with: one plan and its pools, and what it says of
+// connections of clients.
 type live struct {
-	plan  *route.Plan
-	pools route.Table[route.BackendKey, *pool]
+	plan    *route.Plan
+	pools   route.Table[route.BackendKey, *pool]
+	clients nginx.Clients
+	h2      map[string]*h2.Options // by listener
 }
 
 // New returns a Server that does not listen yet.
@@ -106,7 +109,7 @@ func New(o Options) (*Server, error) {
 		o.MaxConns = allowedConns()
 	}
 	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, queues: map[model.Name]*queue{}, listeners: map[string]*net.TCPListener{}, layer4: map[layer4Key]*layer4{},
-		streams: map[string]*h2.Options{}, upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
+		upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
 	if o.AccessLog != nil {
 		if err := o.AccessLog.Check(); err != nil {
 			return nil, err
@@ -117,7 +120,7 @@ func New(o Options) (*Server, error) {
 		s.tracer = newTracer(*o.Tracing)
 	}
 	s.checking, s.uncheck = context.WithCancel(context.Background())
-	s.live.Store(&live{})
+	s.live.Store(s.newLive())
 	return s, nil
 }
 
@@ -143,7 +146,9 @@ func (s *Server) Apply(p *route.Plan) {
 			pools.Delete(key)
 		}
 	}
-	s.live.Store(&live{plan: p, pools: pools.Table()})
+	next := &live{plan: p, pools: pools.Table()}
+	s.bound(next, old)
+	s.live.Store(next)
 	for _, was := range gone { // after the new ones have taken what stays
 		s.releasePool(was)
 	}
@@ -195,9 +200,6 @@ func (s *Server) Run(ctx context.Context) error {
 				failed <- fmt.Errorf("serve HTTP/3: %w", err)
 			}
 		}()
-	}
-	for name := range s.listeners {
-		s.streams[name] = s.streamOptions(name)
 	}
 	var configs []*tls.Config
 	for name, l := range s.listeners {
@@ -301,11 +303,11 @@ const (
 )
 
 // streamOptions are what connections of clients that speak HTTP/2 have in common.
-func (s *Server) streamOptions(listener string) *h2.Options {
+func (s *Server) streamOptions(listener string, limits *nginx.Clients) *h2.Options {
 	return &h2.Options{
 		Handle:     func(st *h2.Stream) { s.serveStream(listener, st) },
-		MaxStreams: maxStreams, MaxHead: maxHeader, Window: streamWindow, ConnWindow: connWindow,
-		IdleTimeout: idleTimeout, HeadTimeout: headerTimeout, WriteTimeout: clientTimeout,
+		MaxStreams: limits.Streams, MaxHead: maxHeader, Window: streamWindow, ConnWindow: connWindow,
+		IdleTimeout: limits.Idle, HeadTimeout: limits.Header, WriteTimeout: clientTimeout,
 		Panic: func(what any, stack []byte) {
 			s.opts.Log.Error("panic in a stream", "panic", what, "stack", string(stack))
 		},

@@ -32,7 +32,7 @@ var streams = sync.Pool{New: func() any { return new(stream) }}
 // multiplex serves the connection as HTTP/2. What was read already is in prefix.
 func (f *front) multiplex(prefix []byte) {
 	f.conn.Unhurried()
-	mux := h2.New(f.conn, f.server.streams[f.listener], prefix)
+	mux := h2.New(f.conn, f.server.live.Load().h2[f.listener], prefix)
 	mux.Tag = f
 	f.conn.Take(len(f.conn.Buffered()))
 	f.conn.Rest(&f.server.buffers)
@@ -82,7 +82,7 @@ func (c *stream) part(scratch []byte) ([]byte, error) {
 		case err == h2.ErrInterrupted:
 			return nil, errTakenBack
 		case h1.IsTimeout(err):
-			if time.Since(begun) > bodyTimeout && c.protocolless() {
+			if time.Since(begun) > c.server.live.Load().clients.Body && c.protocolless() {
 				return nil, errSlowBody
 			}
 		default:

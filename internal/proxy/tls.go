@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +27,11 @@ func (s *Server) tlsConfig(listener string) *tls.Config {
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if p := s.live.Load().plan; p != nil {
 				if l := p.Listener(listener); l != nil {
-					if c := l.Certs.Lookup(route.CanonicalHost(hello.ServerName)); c != nil && c.TLS != nil {
+					name := route.CanonicalHost(hello.ServerName)
+					if p.Options != nil && p.Options.RejectHandshake && l.Hosts.Lookup(name).Pattern == "" {
+						return nil, nil // which is the alert unrecognized_name
+					}
+					if c := l.Certs.Lookup(name); c != nil && c.TLS != nil {
 						return c.TLS, nil
 					}
 				}
@@ -38,7 +43,7 @@ func (s *Server) tlsConfig(listener string) *tls.Config {
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if p := s.live.Load().plan; p != nil {
 			if l := p.Listener(listener); l != nil {
-				return derived.of(l.Hosts.Lookup(route.CanonicalHost(hello.ServerName))), nil
+				return derived.of(l.Hosts.Lookup(route.CanonicalHost(hello.ServerName)), tlsOf(p)), nil
 			}
 		}
 		return nil, nil
@@ -49,8 +54,9 @@ func (s *Server) tlsConfig(listener string) *tls.Config {
 	return config
 }
 
-// derived are configurations for hosts that want something of TLS. There are few: what
-// they differ in is whether a certificate is asked for, and the suites of TLS 1.2.
+// derived are configurations for hosts that want something of TLS, and for what options
+// want of it. There are few: what hosts differ in is whether a certificate is asked for,
+// and the suites of TLS 1.2.
 type derived struct {
 	base *tls.Config
 
@@ -63,12 +69,12 @@ func newDerived(base *tls.Config) *derived {
 }
 
 // of returns the configuration for a host; nil: the one for all.
-func (d *derived) of(h *route.Host) *tls.Config {
+func (d *derived) of(h *route.Host, o tlsOptions) *tls.Config {
 	asks := h.Client != nil && h.Client.Mode != "off"
-	if !asks && len(h.Ciphers) == 0 {
+	if !asks && len(h.Ciphers) == 0 && !o.noHTTP2 && o.max == 0 && (o.min == 0 || o.min == d.base.MinVersion) {
 		return nil
 	}
-	key := fmt.Sprint(asks, h.Ciphers)
+	key := fmt.Sprint(asks, h.Ciphers, o)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.all[key]
@@ -79,6 +85,12 @@ func (d *derived) of(h *route.Host) *tls.Config {
 			c.ClientAuth = tls.RequestClientCert // verified per request, so that the answer can say what is wrong
 		}
 		c.CipherSuites = h.Ciphers
+		if c.MaxVersion = o.max; o.min != 0 {
+			c.MinVersion = o.min
+		}
+		if o.noHTTP2 {
+			c.NextProtos = slices.DeleteFunc(slices.Clone(c.NextProtos), func(p string) bool { return p == "h2" })
+		}
 		d.all[key] = c
 	}
 	return c

@@ -264,6 +264,68 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestUpstreamsOptions: every option of ingress-nginx v1.15's ConfigMap (the fields of
+// its Configuration, and the keys that it reads by hand) is declared.
+func TestUpstreamsOptions(t *testing.T) {
+	b, err := os.ReadFile("testdata/options.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range strings.Lines(string(b)) {
+		if r := NewOptions().option(strings.TrimSpace(key), ""); len(r) > 0 && r[0].Reason == "OptionUnknown" {
+			t.Errorf("%s is not declared", strings.TrimSpace(key))
+		}
+	}
+	for i, o := range OptionTable() {
+		if o.Text == "" || i > 0 && OptionTable()[i-1].Key >= o.Key {
+			t.Errorf("%s has no text, or is there twice", o.Key)
+		}
+	}
+}
+
+func TestOptionValues(t *testing.T) {
+	none := func(*Options) bool { return true }
+	for _, c := range []struct {
+		key, value string
+		want       func(o *Options) bool
+		rejected   string // "": nothing is
+	}{
+		{"keep-alive", "0", func(o *Options) bool { return o.Clients.Requests == 1 }, ""},
+		{"keep-alive", "10", func(o *Options) bool { return o.Clients.Idle == 10*time.Second }, ""},
+		{"client-header-timeout", "5", func(o *Options) bool { return o.Clients.Header == 5*time.Second }, ""},
+		{"http2-max-concurrent-streams", "0", none, "0 would let nobody in"},
+		{"large-client-header-buffers", "4 8k", none, ""},
+		{"large-client-header-buffers", "4 64k", none, "more than the 32k"},
+		{"large-client-header-buffers", "x", none, "not a number and a size"},
+		{"ssl-protocols", "TLSv1.3", func(o *Options) bool { return o.TLSMin == 0x304 && o.TLSMax == 0x304 }, ""},
+		{"use-http2", "false", func(o *Options) bool { return o.NoHTTP2 }, ""},
+		{"proxy-stream-timeout", "30s", func(o *Options) bool { return o.Streams.Timeout == 30*time.Second }, ""},
+		{"proxy-stream-next-upstream", "false", func(o *Options) bool { return o.Streams.Tries == 1 }, ""},
+		{"proxy-stream-responses", "1", func(o *Options) bool { return o.Streams.Responses == 1 }, ""},
+		{"skip-access-log-urls", "/healthz,~^/static", func(o *Options) bool { return len(o.Unlogged) == 2 }, ""},
+		{"upstream-hash-by", "$host", func(o *Options) bool { return len(o.Base.Balance.HashBy) == 1 }, ""},
+		{"location-snippet", "more_set_headers \"X-A: b\";", func(o *Options) bool { return len(o.Base.Response.Set) == 1 }, ""},
+		{"server-snippet", "lua_x y;", none, `line 1, "lua_x y;": the directive is not supported`},
+		{"global-auth-snippet", "proxy_set_header X-A b;", func(o *Options) bool { return len(o.GlobalAuth.Set) == 1 }, ""},
+		{"use-gzip", "false", none, ""},
+		{"use-gzip", "true", none, "let the pods compress"},
+		{"log-format-upstream", "$remote_addr", none, "--access-log-fields"},
+		{"otlp-collector-host", "otel.svc", none, "--otlp http://COLLECTOR:4318"},
+		{"main-snippet", "env X;", none, "there is no nginx"},
+		{"limit-conn-zone-variable", "$binary_remote_addr", none, ""},
+		{"limit-conn-zone-variable", "$http_x", none, "limits count addresses"},
+		{"forwarded-host-header", "X-Forwarded-Host", none, ""},
+	} {
+		o, rejected := ParseOptions([]model.Ref{ref}, []map[string]string{{c.key: c.value}})
+		if !c.want(o) {
+			t.Errorf("%s: %s: %+v", c.key, c.value, o)
+		}
+		if c.rejected == "" && len(rejected) > 0 || c.rejected != "" && (len(rejected) != 1 || !strings.Contains(rejected[0].String(), c.rejected) || rejected[0].Fix == "") {
+			t.Errorf("%s: %s is rejected as %v, want …%s…", c.key, c.value, rejected, c.rejected)
+		}
+	}
+}
+
 // TestPageIsFresh: docs/annotations-nginx.md is what the tables say.
 func TestPageIsFresh(t *testing.T) {
 	have, err := os.ReadFile("../../../docs/annotations-nginx.md")

@@ -48,13 +48,21 @@ type Options struct {
 	SetHeaders     model.Name // ConfigMap with headers for pods
 	ServerHeader   bool       // the pods' Server is passed on
 	GlobalAuth     Auth
-	AllowedHeader  []string // that custom-headers may set, in lower case
+	LogDefault     bool             // requests for DefaultBackend are logged
+	Unlogged       []*regexp.Regexp // URIs of requests that are not
+
+	Clients         Clients
+	Streams         Streams
+	TLSMin, TLSMax  uint16 // versions towards clients; 0: Go's
+	RejectHandshake bool   // for names that no Ingress has
+	NoHTTP2         bool
+	AllowedHeader   []string // that custom-headers may set, in lower case
 }
 
 // NewOptions is what holds without a ConfigMap.
 func NewOptions() *Options {
 	o := &Options{Base: Defaults(), RedirectCode: 308, HSTS: true, HSTSAge: "31536000", HSTSSub: true, RateStatus: 503, ConnStatus: 503,
-		Risk: dialect.High, NoAuth: []string{acme}, NoTLS: []string{acme}, ForwardedFor: "X-Forwarded-For"}
+		Risk: dialect.High, NoAuth: []string{acme}, NoTLS: []string{acme}, ForwardedFor: "X-Forwarded-For", TLSMin: defaultTLS, Clients: newClients(), Streams: newStreams()}
 	o.GlobalAuth = o.Base.Auth
 	return o
 }
@@ -67,7 +75,8 @@ const acme = "/.well-known/acme-challenge"
 // clone copies what a Parse may append to.
 func (s *Settings) clone() Settings {
 	out := *s
-	out.Response.Hide = slices.Clone(s.Response.Hide)
+	out.Response.Hide, out.Response.Set, out.Response.Add = slices.Clone(s.Response.Hide), slices.Clone(s.Response.Set), slices.Clone(s.Response.Add)
+	out.SetHeader = slices.Clone(s.SetHeader)
 	out.Allow, out.Deny = slices.Clone(s.Allow), slices.Clone(s.Deny)
 	return out
 }
@@ -75,7 +84,8 @@ func (s *Settings) clone() Settings {
 // Option is one row of the table of options.
 type Option struct {
 	dialect.Doc
-	set func(o *Options, value string) error
+	set     func(o *Options, value string) error
+	snippet func(o *Options, d directive) error // in its place, for text of nginx's configuration
 }
 
 // ParseOptions reads the data of ConfigMaps, of which later ones win key by key.
@@ -85,20 +95,21 @@ func ParseOptions(refs []model.Ref, data []map[string]string) (*Options, []model
 	var rejected []model.Rejected
 	for i, values := range data {
 		for _, key := range slices.Sorted(maps.Keys(values)) {
-			if r := o.option(key, values[key]); r != nil {
+			for _, r := range o.option(key, values[key]) {
 				r.Ref, r.Field = refs[i], "data["+key+"]"
-				rejected = append(rejected, *r)
+				rejected = append(rejected, r)
 			}
 		}
 	}
 	return o, rejected
 }
 
-func (o *Options) option(key, value string) *model.Rejected {
+// option reads one option. Ref and Field of what it rejects are still empty.
+func (o *Options) option(key, value string) []model.Rejected {
 	table := optionTable()
 	i, ok := slices.BinarySearchFunc(table, key, func(a Option, k string) int { return cmp.Compare(a.Key, k) })
 	if !ok {
-		r := &model.Rejected{Reason: "OptionUnknown", Message: fmt.Sprintf("Fairway has no option %s", key), Fix: "remove it: it has no effect"}
+		r := model.Rejected{Reason: "OptionUnknown", Message: fmt.Sprintf("ingress-nginx has no option %s", key), Fix: "remove it: it has no effect"}
 		names := []string{}
 		for _, a := range table {
 			names = append(names, a.Key)
@@ -106,21 +117,41 @@ func (o *Options) option(key, value string) *model.Rejected {
 		if near, ok := dialect.Nearest(key, names); ok {
 			r.Fix = fmt.Sprintf("did you mean %s? Else remove it: it has no effect", near)
 		}
-		return r
+		return []model.Rejected{r}
 	}
-	err := table[i].set(o, value)
+	row := &table[i]
+	if row.snippet != nil {
+		return row.read(o, value)
+	}
+	err := row.set(o, value)
 	if err == nil {
 		return nil
 	}
-	problem, fix := dialect.Explain(err)
-	return &model.Rejected{Reason: "OptionInvalid", Message: problem, Fix: fix}
+	r := model.Rejected{Reason: "OptionInvalid"}
+	if row.Effect == dialect.Refused {
+		r.Reason = "OptionUnsupported"
+	}
+	r.Message, r.Fix = dialect.Explain(err)
+	return []model.Rejected{r}
+}
+
+// read follows the directives of a snippet that are on the list, and quotes the others.
+// Who may write the ConfigMap may do so without allow-snippet-annotations.
+func (row *Option) read(o *Options, value string) (rejected []model.Rejected) {
+	for _, d := range parseDirectives(value) {
+		if err := row.snippet(o, d); err != nil {
+			problem, fix := dialect.Explain(err)
+			rejected = append(rejected, model.Rejected{Reason: "SnippetRefused", Message: fmt.Sprintf("line %d, %q: %s", d.line, clip(d.text), problem), Fix: fix})
+		}
+	}
+	return rejected
 }
 
 // OptionTable returns the options in the order of their keys. It must not be changed.
 func OptionTable() []Option { return optionTable() }
 
 var optionTable = sync.OnceValue(func() []Option {
-	all := slices.Concat(ownOptions(), defaultOptions(), tunings())
+	all := slices.Concat(ownOptions(), servingOptions(), streamOptions(), snippetOptions(), defaultOptions(), tunings(), refusedOptions())
 	slices.SortFunc(all, func(a, b Option) int { return cmp.Compare(a.Key, b.Key) })
 	return all
 })
@@ -131,11 +162,12 @@ func defaultOptions() (out []Option) {
 		ssl-redirect force-ssl-redirect relative-redirects proxy-connect-timeout proxy-read-timeout proxy-send-timeout
 		proxy-next-upstream proxy-next-upstream-tries proxy-next-upstream-timeout proxy-body-size proxy-cookie-domain proxy-cookie-path
 		proxy-redirect-from proxy-redirect-to limit-rate limit-rate-after load-balance service-upstream custom-http-errors
-		denylist-source-range whitelist-source-range ssl-ciphers`) {
+		denylist-source-range whitelist-source-range ssl-ciphers disable-proxy-intercept-errors app-root preserve-trailing-slash use-port-in-redirects
+		upstream-hash-by upstream-hash-by-subset upstream-hash-by-subset-size`) {
 		row := lookUp(key)
 		doc := row.Doc
 		doc.Text = "Default of the annotation " + key
-		out = append(out, Option{doc, func(o *Options, v string) error {
+		out = append(out, Option{Doc: doc, set: func(o *Options, v string) error {
 			if strings.TrimSpace(v) == "" {
 				return nil
 			}
@@ -148,16 +180,16 @@ func defaultOptions() (out []Option) {
 // tunings are options of nginx's machinery that needs no tuning here.
 func tunings() (out []Option) {
 	for _, key := range strings.Fields(`
-		access-log-path bind-address client-body-buffer-size client-header-buffer-size disable-ipv6 disable-ipv6-dns enable-aio-write enable-multi-accept
-		enable-ocsp enable-opentelemetry enable-real-ip enable-serial-reloads error-log-level error-log-path generate-request-id
-		grpc-buffer-size-kb http2-max-field-size http2-max-header-size http2-max-requests ignore-invalid-headers lua-shared-dicts
+		access-log-path annotation-value-word-blocklist bind-address bind-address-ipv4 bind-address-ipv6 client-body-buffer-size client-header-buffer-size disable-ipv6 disable-ipv6-dns debug-connections default-type disable-stream-access-log
+		enable-aio-write enable-multi-accept enable-real-ip enable-serial-reloads error-log-level error-log-path generate-request-id
+		grpc-buffer-size-kb http-access-log-path http2-max-field-size http2-max-header-size http2-max-requests ignore-invalid-headers lua-shared-dicts
 		map-hash-bucket-size max-worker-connections max-worker-open-files nginx-status-ipv4-whitelist nginx-status-ipv6-whitelist
 		opentelemetry-trust-incoming-span proxy-buffer-size proxy-buffering proxy-buffers-number proxy-busy-buffers-size proxy-headers-hash-bucket-size
-		proxy-headers-hash-max-size proxy-request-buffering proxy-ssl-location-only reuse-port server-name-hash-bucket-size server-name-hash-max-size
-		server-tokens strict-validate-path-type ssl-buffer-size ssl-dh-param ssl-ecdh-curve ssl-session-cache ssl-session-cache-size ssl-session-tickets ssl-session-timeout
-		upstream-keepalive-connections upstream-keepalive-requests upstream-keepalive-time upstream-keepalive-timeout use-geoip use-geoip2 use-http2
+		proxy-headers-hash-max-size proxy-http-version proxy-max-temp-file-size proxy-request-buffering proxy-ssl-location-only reuse-port server-name-hash-bucket-size server-name-hash-max-size
+		server-tokens strict-validate-path-type ssl-buffer-size ssl-dh-param ssl-ecdh-curve ssl-session-cache ssl-session-cache-size ssl-session-tickets ssl-session-timeout stream-access-log-path
+		upstream-keepalive-connections upstream-keepalive-requests upstream-keepalive-time upstream-keepalive-timeout
 		variables-hash-bucket-size variables-hash-max-size worker-cpu-affinity worker-processes worker-shutdown-timeout`) {
-		out = append(out, Option{dialect.Doc{Key: key, Effect: dialect.Silent, Text: "Accepted without effect"}, func(*Options, string) error { return nil }})
+		out = append(out, Option{Doc: dialect.Doc{Key: key, Effect: dialect.Silent, Text: "Accepted without effect"}, set: func(*Options, string) error { return nil }})
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package nginx
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/fairway-net/fairway/internal/dialect"
@@ -56,14 +57,28 @@ of the value `+"`gateway.options`"+`. A change is in effect at once.
 |---|---|---|
 `)
 	var silent []string
+	var refused [][]string // text, keys
 	for _, o := range optionTable() {
-		if o.Effect == dialect.Silent {
+		switch o.Effect {
+		case dialect.Silent:
 			silent = append(silent, "`"+o.Key+"`")
+			continue
+		case dialect.Refused:
+			i := slices.IndexFunc(refused, func(r []string) bool { return r[0] == o.Text })
+			if i < 0 {
+				i, refused = len(refused), append(refused, []string{o.Text})
+			}
+			refused[i] = append(refused[i], "`"+o.Key+"`")
 			continue
 		}
 		fmt.Fprintf(w, "| `%s` | %s | %s |\n", o.Key, quoted(o.Default), cell(o.Text))
 	}
-	fmt.Fprintf(w, "\nAccepted without effect, because they tune machinery that works otherwise here:\n%s.\n\nAll others are told by an Event on the ConfigMap.\n", strings.Join(silent, ", "))
+	fmt.Fprintf(w, "\nAccepted without effect, because they tune machinery that works otherwise here:\n%s.\n", strings.Join(silent, ", "))
+	fmt.Fprint(w, "\nNot followed. An Event on the ConfigMap tells it, and `fairway migrate ingress-nginx`,\nunless the value asks for what is done anyway:\n\n| options | why, and what to do |\n|---|---|\n")
+	for _, r := range refused {
+		fmt.Fprintf(w, "| %s | %s |\n", strings.Join(r[1:], ", "), cell(r[0]))
+	}
+	fmt.Fprint(w, "\nWhat ingress-nginx does not know either is told by an Event as well, with what was meant.\n")
 }
 
 func quoted(s string) string {

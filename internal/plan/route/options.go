@@ -22,7 +22,12 @@ type Options struct {
 	Underscores         bool   // headers with an underscore are passed on
 	OriginalURI         bool   // endpoints get X-Original-URI
 	NoTLS               []string
-	Block               *Block // nil: nobody
+	Block               *Block           // nil: nobody
+	Unlogged            []*regexp.Regexp // URIs of requests that are not in the access log
+	Clients             nginx.Clients
+	TLSMin, TLSMax      uint16 // versions towards clients; 0: Go's
+	RejectHandshake     bool   // for names that no Ingress has
+	NoHTTP2             bool   // is not offered
 }
 
 // Block says who gets 403 everywhere.
@@ -53,7 +58,8 @@ func readOptions(snap *state.Snapshot, names []model.Name) (*nginx.Options, []mo
 
 func newOptions(o *nginx.Options) *Options {
 	out := &Options{UseForwardedHeaders: o.ForwardedHeaders, TrustedProxies: o.Trusted, ForwardedForHeader: o.ForwardedFor, FullForwardedFor: o.FullForwardedFor,
-		UseProxyProtocol: o.ProxyProtocol, RedirectCode: o.RedirectCode, ServerHeader: o.ServerHeader, Underscores: o.Underscores, OriginalURI: o.OriginalURI, NoTLS: o.NoTLS}
+		UseProxyProtocol: o.ProxyProtocol, RedirectCode: o.RedirectCode, ServerHeader: o.ServerHeader, Underscores: o.Underscores, OriginalURI: o.OriginalURI, NoTLS: o.NoTLS,
+		Unlogged: o.Unlogged, Clients: o.Clients, TLSMin: o.TLSMin, TLSMax: o.TLSMax, RejectHandshake: o.RejectHandshake, NoHTTP2: o.NoHTTP2}
 	if o.HSTS {
 		out.HSTS = "max-age=" + o.HSTSAge
 		if o.HSTSSub {

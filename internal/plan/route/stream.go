@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
 )
@@ -19,8 +20,9 @@ type Stream struct {
 	Backend BackendKey
 	// ReadProxy says that connections begin with a header of the PROXY protocol;
 	// SendProxy, 1 or 2, which version of it endpoints get. 0: none.
-	ReadProxy bool
-	SendProxy int
+	ReadProxy     bool
+	SendProxy     int
+	nginx.Streams // the options
 }
 
 // DefaultStreamMaps are the ConfigMaps with ports for TCP and for UDP, in the format
@@ -150,6 +152,7 @@ func (p *Planner) updateStreams(snap *state.Snapshot, next *Plan, d *dirty) bool
 			rejected = append(rejected, *problem)
 			continue
 		}
+		s.Streams = p.options.Streams
 		streams = append(streams, s.Stream)
 	}
 	p.reject(unit{"streams", "services"}, rejected, d)

@@ -42,6 +42,7 @@ const (
 	Forwarded
 	Proxy
 	OriginalForwardedFor
+	OriginalForwardedHost
 	ForwardedFor
 	ForwardedHost
 	ForwardedPort
@@ -121,6 +122,8 @@ func know(name []byte) Known {
 		if is("x-original-forwarded-for") {
 			return OriginalForwardedFor
 		}
+	case 25:
+		return when(is("x-original-forwarded-host"), OriginalForwardedHost)
 	}
 	if len(name) >= 22 && Is(name[:15], "access-control-") && !Is(name[:min(len(name), 23)], "access-control-request-") {
 		return AccessControl

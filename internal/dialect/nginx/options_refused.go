@@ -1,0 +1,50 @@
+package nginx
+
+import (
+	"strings"
+
+	"github.com/fairway-net/fairway/internal/dialect"
+)
+
+// refusedOptions are those of ingress-nginx that Fairway does not follow, with what does
+// the same. harmless are values that ask for what is done anyway.
+func refusedOptions() (out []Option) {
+	add := func(keys, why, instead string, harmless ...string) {
+		for _, key := range strings.Fields(keys) {
+			out = append(out, Option{Doc: dialect.Doc{Key: key, Effect: dialect.Refused, Text: why + "; " + instead}, set: func(_ *Options, v string) error {
+				v = strings.TrimSpace(v)
+				if off, err := parseBool(v); v == "" || err == nil && !off {
+					return nil
+				}
+				for _, h := range harmless {
+					if v == h {
+						return nil
+					}
+				}
+				return &dialect.ValueError{Problem: why, Fix: instead}
+			}})
+		}
+	}
+	const compress = "responses are passed on as the pods make them, and not compressed"
+	add("use-gzip gzip-disable gzip-level gzip-min-length gzip-types", compress, "let the pods compress, or what is in front of the gateway")
+	add("enable-brotli brotli-level brotli-min-length brotli-types", compress, "let the pods compress, or what is in front of the gateway")
+	const log = "the access log is one line of JSON per request, or of name=value"
+	add("log-format-upstream log-format-escape-json log-format-escape-none log-format-stream access-log-params", log, "choose its fields with the gateway's flag --access-log-fields, and --access-log-text for name=value")
+	add("enable-syslog syslog-host syslog-port", "logs go to standard output and to nothing else", "let the cluster's collector take them from there")
+	add("enable-auth-access-log", "questions to auth-url are not logged", "look into the log of the service that answers them")
+	const traces = "traces are asked for by flags of the gateway"
+	add("enable-opentelemetry otlp-collector-host otlp-collector-port opentelemetry-config", traces, "say --otlp http://COLLECTOR:4318")
+	add("otel-sampler otel-sampler-ratio otel-sampler-parent-based", traces, "say --otlp-sample SHARE; the decision of a caller is followed in any case")
+	add("otel-service-name otel-max-queuesize otel-max-export-batch-size otel-schedule-delay-millis opentelemetry-operation-name", traces, "remove it: the service is fairway, a span has the name of its route, and batches need no tuning")
+	add("enable-modsecurity enable-owasp-modsecurity-crs modsecurity-snippet", "Fairway has no ModSecurity", "put a web application firewall behind it, as a Service of its own")
+	add("main-snippet http-snippet stream-snippet", "it is nginx's configuration, and there is no nginx", "look for an option or an annotation that does the same")
+	add("ssl-session-ticket-key", "keys of session tickets are made from a seed of your own, and change with time", "say --tls-ticket-seed FILE")
+	add("ssl-early-data", "early data of TLS 1.3 can be sent again by others, and is not taken", "remove it")
+	add("enable-ocsp", "no answers of OCSP are stapled; authorities have given it up", "remove it")
+	add("use-geoip use-geoip2 geoip2-autoreload-in-minutes", "addresses are not looked up in a database", "let the pods do it: they get the client's address in X-Real-IP", "0")
+	add("forwarded-for-proxy-protocol-header", "the address of the PROXY protocol is the client's, without any header", "remove it", "X-Forwarded-For")
+	add("forwarded-host-header", "X-Forwarded-Host is the header with the host that a client asked for", "let what is in front of the gateway set that one", "X-Forwarded-Host")
+	add("limit-conn-zone-variable", "limits count addresses of clients", "remove it; use-forwarded-headers and use-proxy-protocol say whose address counts", "$binary_remote_addr")
+	add("use-http3", "HTTP/3 needs a port of the gateway's Service, too (ingress-nginx has no such option)", "set the chart's value gateway.http3, or the flag --http3 and the port")
+	return out
+}
