@@ -79,7 +79,8 @@ func measureLatency(addr string, rate float64, length time.Duration) error {
 	took := time.Since(begun).Seconds()
 	slices.Sort(a.took)
 	slices.Sort(a.late)
-	fmt.Println(a.took[len(a.took)/2], a.took[len(a.took)*99/100], float64(len(a.took))/took, a.late[len(a.late)*99/100])
+	n := len(a.took)
+	fmt.Println(a.took[n/2], a.took[n*99/100], float64(n)/took, a.late[len(a.late)*99/100], a.took[n*9/10], a.took[n*999/1000])
 	return nil
 }
 

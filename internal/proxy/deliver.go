@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fairway-net/fairway/internal/proxy/h1"
+	"github.com/fairway-net/fairway/internal/proxy/sock"
 )
 
 // This file is what front is as the client of a call.
@@ -203,6 +204,7 @@ func (f *front) tunnel(up io.ReadWriteCloser, already []byte) {
 // join moves octets both ways until either side ends, and closes both. It returns
 // how many went to the client.
 func join(client, up io.ReadWriteCloser) int64 {
+	client, up = sock.Bare(client), sock.Bare(up) // of which the kernel can do it
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

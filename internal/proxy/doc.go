@@ -3,7 +3,7 @@
 // It decides nothing about routing: the plan says which rule a request has and
 // which endpoints a backend has, the proxy moves bytes. It talks to endpoints
 // directly, never through a ClusterIP. HTTP/1.1 and HTTP/2 are spoken by our own
-// engines (packages h1 and h2), on both sides. One goroutine serves a client's
+// engines (packages h1 and h2), on both sides, over the connections of package sock. One goroutine serves a client's
 // connection (HTTP/1) or stream (HTTP/2), writes the request to the endpoint and
 // reads the response.
 //

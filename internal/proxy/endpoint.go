@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/sock"
 )
 
 // endpointKey identifies an endpoint: an address belongs to a Service, so that
@@ -234,6 +235,7 @@ func (e *endpoint) dial(k kind, config *tls.Config, timeout time.Duration) (net.
 				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unackedFor.Milliseconds()))
 			})
 		}
+		conn = sock.New(tcp)
 	}
 	if !k.tls {
 		return conn, nil

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/sock"
 )
 
 // layer4Key is what a listener is known by.
@@ -146,8 +147,9 @@ func (s *Server) splice(c *net.TCPConn, st *route.Stream, from, at netip.AddrPor
 		if st.SendProxy > 0 {
 			_, _ = up.Write(appendPreamble(nil, st.SendProxy, from, at))
 		}
-		done := watchSilence(st.Timeout, c, up.(*net.TCPConn))
-		relayHalves(c, up.(*net.TCPConn))
+		bare := sock.Bare(up).(*net.TCPConn)
+		done := watchSilence(st.Timeout, c, bare)
+		relayHalves(c, bare)
 		done()
 		e.release()
 		return

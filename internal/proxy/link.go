@@ -135,7 +135,13 @@ func (l *link) offer(c *call) error {
 			up.Out = append(up.Out, body...)
 		}
 	}
-	if err := up.Flush(timeouts.Send); err != nil {
+	asked, err := time.Now(), error(nil)
+	if pumped {
+		err = up.Flush(timeouts.Send)
+	} else {
+		err = up.Ask(timeouts.Send, tick)
+	}
+	if err != nil {
 		if h1.IsTimeout(err) {
 			return errSendTimeout
 		}
@@ -146,14 +152,15 @@ func (l *link) offer(c *call) error {
 			return errClientGone
 		}
 		c.startPump(l)
+		asked = time.Now()
 	}
-	return l.answer(c)
+	return l.answer(c, asked)
 }
 
 // answer reads the head of the response.
-func (l *link) answer(c *call) error {
+func (l *link) answer(c *call, since time.Time) error {
 	up, interim := l.conn, 0
-	for since := time.Now(); ; {
+	for {
 		n, err := c.response.Parse(up.Buffered(), c.exchange.method)
 		if err != nil {
 			return fmt.Errorf("%w: %s", errNoHead, err) // not the client's error

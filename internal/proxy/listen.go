@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/sock"
 )
 
 // accept takes connections until the listener is closed.
@@ -111,6 +112,9 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 			s.splice(bare, &route.Stream{Backend: to}, netip.AddrPort{}, netip.AddrPort{})
 			return nil
 		}
+	}
+	if bare != nil {
+		c = sock.New(bare)
 	}
 	if config != nil {
 		c = tls.Server(c, config)

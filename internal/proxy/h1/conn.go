@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairway-net/fairway/internal/proxy/sock"
 )
 
 // Conn is a connection with a buffer for what was read, and one for what is to be
@@ -56,16 +58,14 @@ func NewConn(c net.Conn) *Conn {
 	if over, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = over.NetConn()
 	}
-	conn.tcp, _ = c.(*net.TCPConn)
+	conn.tcp, _ = sock.Bare(c).(*net.TCPConn)
 	return conn
 }
 
 // Plain returns the TCP connection if there is nothing above it, else nil.
 func (c *Conn) Plain() *net.TCPConn {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		return tcp
-	}
-	return nil
+	tcp, _ := sock.Bare(c.Conn).(*net.TCPConn)
+	return tcp
 }
 
 // Wake gives the Conn its buffers.
@@ -123,16 +123,8 @@ var ErrFull = errors.New("head too large")
 // Fill reads once, behind what is buffered, and waits between d and 2d. Only a
 // Conn that nothing points into may be filled.
 func (c *Conn) Fill(d time.Duration, most int) error {
-	if c.w == len(c.in) {
-		c.Compact()
-		if c.w == len(c.in) {
-			if len(c.in) >= most {
-				return ErrFull
-			}
-			grown := make([]byte, min(2*len(c.in), most))
-			copy(grown, c.in[:c.w])
-			c.in = grown
-		}
+	if err := c.makeRoom(most); err != nil {
+		return err
 	}
 	n, err := c.ReadWithin(c.in[c.w:], d)
 	c.w += n
@@ -142,15 +134,50 @@ func (c *Conn) Fill(d time.Duration, most int) error {
 	return err
 }
 
+func (c *Conn) makeRoom(most int) error {
+	if c.w < len(c.in) {
+		return nil
+	}
+	c.Compact()
+	if c.w < len(c.in) {
+		return nil
+	}
+	if len(c.in) >= most {
+		return ErrFull
+	}
+	grown := make([]byte, min(2*len(c.in), most))
+	copy(grown, c.in[:c.w])
+	c.in = grown
+	return nil
+}
+
+// Ask is Flush and then, if that was all and nothing is buffered, Fill without an error,
+// for a peer that does not send before it is asked. Waiting may end early.
+func (c *Conn) Ask(write, read time.Duration) error {
+	s, ok := c.Conn.(*sock.Conn)
+	if !ok || c.w > 0 || len(c.Out) > 64<<10 {
+		return c.Flush(write)
+	}
+	if err := c.allowRead(read); err != nil {
+		return err
+	}
+	sent, n, err := s.Ask(c.Out, c.in)
+	c.w = n
+	if err != nil {
+		c.readBy = time.Time{}
+	}
+	if sent < len(c.Out) && err != nil && !IsTimeout(err) {
+		return err
+	}
+	c.Out = append(c.Out[:0], c.Out[sent:]...)
+	return c.Flush(write)
+}
+
 // ReadWithin reads, and gives up after d at the earliest and after 2d at the
 // latest: a deadline that needs no change for a while costs nothing.
 func (c *Conn) ReadWithin(b []byte, d time.Duration) (int, error) {
-	now := time.Now()
-	if left := c.readBy.Sub(now); left < d || left > 2*d {
-		c.readBy = now.Add(2 * d)
-		if err := c.SetReadDeadline(c.readBy); err != nil {
-			return 0, err
-		}
+	if err := c.allowRead(d); err != nil {
+		return 0, err
 	}
 	n, err := c.Read(b)
 	switch {
@@ -160,6 +187,15 @@ func (c *Conn) ReadWithin(b []byte, d time.Duration) (int, error) {
 		c.readBy = time.Time{} // somebody else may have moved the deadline, to wake us
 	}
 	return n, err
+}
+
+func (c *Conn) allowRead(d time.Duration) error {
+	now := time.Now()
+	if left := c.readBy.Sub(now); left >= d && left <= 2*d {
+		return nil
+	}
+	c.readBy = now.Add(2 * d)
+	return c.SetReadDeadline(c.readBy)
 }
 
 // Await waits, without a buffer, up to d for something to read, and buffers it.
