@@ -17,6 +17,7 @@ import (
 type check struct {
 	settings fairway.Check
 	protocol route.Protocol
+	preamble int // version of the PROXY protocol; 0: none
 	stop     context.CancelFunc
 }
 
@@ -27,7 +28,7 @@ func (s *Server) examine(e *endpoint, b *route.Backend) {
 	if b.Key.UDP {
 		return
 	}
-	if e.check != nil && e.check.settings == want && e.check.protocol == b.Protocol {
+	if e.check != nil && e.check.settings == want && e.check.protocol == b.Protocol && e.check.preamble == b.Upstream.ProxyProtocol {
 		return
 	}
 	if e.check != nil {
@@ -42,14 +43,14 @@ func (s *Server) examine(e *endpoint, b *route.Backend) {
 		want.Host = b.Key.Service.Name
 	}
 	ctx, stop := context.WithCancel(s.checking)
-	e.check = &check{b.Upstream.Check, b.Protocol, stop}
-	go e.examined(ctx, want, b.Protocol)
+	e.check = &check{b.Upstream.Check, b.Protocol, b.Upstream.ProxyProtocol, stop}
+	go e.examined(ctx, want, b.Protocol, b.Upstream.ProxyProtocol)
 }
 
 // examined asks until ctx ends. An endpoint is taken to be well until it has failed as
 // often as it may: Kubernetes says that it is ready.
-func (e *endpoint) examined(ctx context.Context, c fairway.Check, p route.Protocol) {
-	ask := asks(e.key.addr.String(), c, p)
+func (e *endpoint) examined(ctx context.Context, c fairway.Check, p route.Protocol, preamble int) {
+	ask := asks(e.key.addr.String(), c, p, preamble)
 	failures, successes := 0, 0
 	for wait := time.Duration(rand.Int64N(int64(c.Interval))); ; wait = c.Interval {
 		select {
@@ -79,10 +80,17 @@ func (e *endpoint) examined(ctx context.Context, c fairway.Check, p route.Protoc
 }
 
 // asks makes the question: a connection, or a request whose answer is 200 to 399.
-func asks(addr string, c fairway.Check, p route.Protocol) func(context.Context) error {
+func asks(addr string, c fairway.Check, p route.Protocol, preamble int) func(context.Context) error {
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		if err == nil && preamble > 0 {
+			_, err = conn.Write(appendNobody(nil, preamble))
+		}
+		return conn, err
+	}
 	if c.Path == "tcp" {
 		return func(ctx context.Context) error {
-			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+			conn, err := dial(ctx, "tcp", addr)
 			if err == nil {
 				_ = conn.Close()
 			}
@@ -90,7 +98,7 @@ func asks(addr string, c fairway.Check, p route.Protocol) func(context.Context) 
 		}
 	}
 	scheme := "http"
-	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: &http.Protocols{}} //nolint:gosec // as for requests
+	transport := &http.Transport{DialContext: dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: &http.Protocols{}} //nolint:gosec // as for requests
 	switch p {
 	case route.H2C:
 		transport.Protocols.SetUnencryptedHTTP2(true)

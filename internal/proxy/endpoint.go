@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/h1"
 	"github.com/fairway-net/fairway/internal/proxy/sock"
 )
 
@@ -66,8 +67,18 @@ func (e *endpoint) connect(c *call, p route.Protocol, timeout time.Duration) (up
 			config.ServerName = c.exchange.hostName()
 		}
 	}
-	if k.h2 {
+	preamble := c.exchange.preamble(c.exchange.served.backend.Upstream.ProxyProtocol)
+	switch {
+	case k.h2 && preamble != nil:
+		return &channel{mux: &mux{endpoint: e, kind: k, config: config, preamble: preamble}, dial: timeout}, nil
+	case k.h2:
 		return &channel{mux: e.muxOf(k, config), dial: timeout}, nil
+	case preamble != nil:
+		raw, err := e.dial(k, config, timeout, preamble)
+		if err != nil {
+			return nil, err
+		}
+		return newLink(h1.NewConn(raw), nil), nil
 	}
 	return e.link(k, config, !c.repeatable(), timeout)
 }
@@ -222,8 +233,8 @@ const (
 	probesAfter = 15 * time.Second
 )
 
-// dial connects within the time that an attempt has.
-func (e *endpoint) dial(k kind, config *tls.Config, timeout time.Duration) (net.Conn, error) {
+// dial connects within the time that an attempt has, and sends the preamble, if any.
+func (e *endpoint) dial(k kind, config *tls.Config, timeout time.Duration, preamble []byte) (net.Conn, error) {
 	d := net.Dialer{Timeout: timeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probesAfter, Interval: probesAfter / 3, Count: 3}}
 	conn, err := d.Dial("tcp", e.key.addr.String())
 	if err != nil {
@@ -236,6 +247,12 @@ func (e *endpoint) dial(k kind, config *tls.Config, timeout time.Duration) (net.
 			})
 		}
 		conn = sock.New(tcp)
+	}
+	if len(preamble) > 0 {
+		if _, err := conn.Write(preamble); err != nil {
+			_ = conn.Close()
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: conn.RemoteAddr(), Err: err}
+		}
 	}
 	if !k.tls {
 		return conn, nil

@@ -45,15 +45,25 @@ type front struct {
 type peer struct {
 	client string // address without its port
 	remote netip.Addr
+	port   uint16
+	at     netip.AddrPort       // the address that it connected to
 	tls    *tls.ConnectionState // nil: plain
 }
 
-func peerOf(addr net.Addr) (p peer) {
+func peerOf(addr, at net.Addr) (p peer) {
 	p.client = addr.String()
 	if from, err := netip.ParseAddrPort(p.client); err == nil {
-		p.remote, p.client = from.Addr().Unmap(), from.Addr().Unmap().String()
+		p.meet(from)
+	}
+	if to, ok := at.(interface{ AddrPort() netip.AddrPort }); ok { // TCP's, or UDP's
+		p.at = netip.AddrPortFrom(to.AddrPort().Addr().Unmap(), to.AddrPort().Port())
 	}
 	return p
+}
+
+func (p *peer) meet(from netip.AddrPort) {
+	p.remote, p.port = from.Addr().Unmap(), from.Port()
+	p.client = p.remote.String()
 }
 
 func newFront(s *Server, listener string, c net.Conn, from peer) *front {

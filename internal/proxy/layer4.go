@@ -137,7 +137,7 @@ func (s *Server) splice(c *net.TCPConn, st *route.Stream, from, at netip.AddrPor
 			return
 		}
 		tried = append(tried, e)
-		up, err := e.dial(kind{}, nil, patience)
+		up, err := e.dial(kind{}, nil, patience, nil)
 		if err != nil {
 			e.failed(time.Now())
 			e.release()

@@ -29,7 +29,7 @@ type link struct {
 	since time.Time // when it was given back
 	used  bool      // it has had an exchange before
 	whole bool      // the exchange has ended where the connection could go on
-	kept  *links
+	kept  *links    // where it waits for another one; nil: it ends with this one
 
 	body   h1.Body // of the response
 	waited time.Time
@@ -64,7 +64,7 @@ func (e *endpoint) link(k kind, config *tls.Config, careful bool, timeout time.D
 		}
 		_ = l.conn.Close()
 	}
-	raw, err := e.dial(k, config, timeout)
+	raw, err := e.dial(k, config, timeout, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func (e *endpoint) pop(kept *links) *link {
 
 // end implements upstream.
 func (l *link) end(c *call, well bool) {
-	l.call, l.whole = nil, l.whole && well
+	l.call, l.whole = nil, l.whole && well && l.kept != nil
 	e := c.exchange.endpoint
 	if !l.whole {
 		_ = l.conn.Close()

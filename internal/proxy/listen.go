@@ -92,7 +92,7 @@ func (s *Server) evict() bool {
 // welcome finds out who a connection is from, and whether it is for us. If it is not,
 // it has been served when welcome returns nil.
 func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
-	from := peerOf(c.RemoteAddr())
+	from := peerOf(c.RemoteAddr(), c.LocalAddr())
 	bare, _ := c.(*net.TCPConn)
 	plan := s.live.Load().plan
 	if (s.opts.ProxyProtocol || plan != nil && plan.Options != nil && plan.Options.UseProxyProtocol) && bare != nil {
@@ -102,8 +102,8 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 			return nil
 		}
 		if !said.local {
-			from.remote = said.from.Addr().Unmap()
-			from.client = from.remote.String()
+			from.meet(said.from)
+			from.at = netip.AddrPortFrom(said.to.Addr().Unmap(), said.to.Port())
 		}
 	}
 	if config != nil && bare != nil && plan != nil && plan.Passthrough.Len() > 0 {

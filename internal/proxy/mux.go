@@ -20,6 +20,7 @@ type mux struct {
 	endpoint *endpoint
 	kind     kind
 	config   *tls.Config // nil: certificates are not verified
+	preamble []byte      // that its connections begin with; it is one call's then
 
 	mu    sync.Mutex // also held while one of those who need a connection makes it
 	conns []*muxConn
@@ -72,7 +73,7 @@ func (m *mux) open(c *call, end bool, timeout time.Duration) (*h2.Stream, error)
 			return s, nil
 		}
 	}
-	raw, err := m.endpoint.dial(m.kind, m.config, timeout)
+	raw, err := m.endpoint.dial(m.kind, m.config, timeout, m.preamble)
 	if err != nil {
 		return nil, err
 	}
@@ -231,6 +232,9 @@ func (s *channel) end(c *call, _ bool) {
 		c.response.Fields = nil // they are the stream's
 		s.stream.Release()
 		s.stream = nil
+	}
+	if s.mux.preamble != nil {
+		s.mux.close()
 	}
 }
 

@@ -184,6 +184,25 @@ func appendPreamble(b []byte, version int, from, to netip.AddrPort) []byte {
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, from.Port()), to.Port())
 }
 
+// appendNobody adds the header for a connection that is made for no client.
+func appendNobody(b []byte, version int) []byte {
+	if version == 1 {
+		return append(b, "PROXY UNKNOWN\r\n"...)
+	}
+	return append(append(b, signature...), 0x20, 0, 0, 0)
+}
+
+// preamble is the header for the endpoint; nil if it wants none.
+func (x *exchange) preamble(version int) []byte {
+	if version == 0 {
+		return nil
+	}
+	if !x.remote.IsValid() || !x.at.IsValid() {
+		return appendNobody(nil, version)
+	}
+	return appendPreamble(nil, version, netip.AddrPortFrom(x.remote, x.port), x.at)
+}
+
 // peekName returns the name that a TLS client asks for, "" if it names none.
 func peekName(c *net.TCPConn, d time.Duration) (name string, err error) {
 	err = peek(c, d, func(b []byte) (err error) {

@@ -142,7 +142,8 @@ func (s *Server) serveThird(listener string, w http.ResponseWriter, r *http.Requ
 	ok := e.compose()
 	w.Header().Set("Server", serverName)
 	x := e.begin(s, e, w, "HTTP/3.0")
-	x.peer = peerOf(textAddr(r.RemoteAddr))
+	at, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	x.peer = peerOf(textAddr(r.RemoteAddr), at)
 	x.peer.tls = r.TLS
 	if !ok {
 		x.id = requestID("")

@@ -319,14 +319,14 @@ func TestHealthCheckKinds(t *testing.T) {
 		{route.HTTPS, addrPort(w.server.Addr("https")).String(), "tcp", true}, {route.HTTPS, addrPort(w.server.Addr("https")).String(), "/x", false},
 	} {
 		c.Path = k.path
-		if err := asks(k.addr, c, k.protocol)(t.Context()); (err == nil) != k.well {
+		if err := asks(k.addr, c, k.protocol, 0)(t.Context()); (err == nil) != k.well {
 			t.Errorf("%s %s %s: %v", k.protocol, k.addr, k.path, err)
 		}
 	}
 	w.set(service("a"), slice("a", plain), ingress("i", "check.example", "/ a"))
 	for protocol, listener := range map[route.Protocol]string{route.HTTPS: "https", route.H2: "https", route.H2C: "http"} {
 		c.Path = "/x"
-		if err := asks(addrPort(w.server.Addr(listener)).String(), c, protocol)(t.Context()); err != nil {
+		if err := asks(addrPort(w.server.Addr(listener)).String(), c, protocol, 0)(t.Context()); err != nil {
 			t.Errorf("%s: %v", protocol, err)
 		}
 	}

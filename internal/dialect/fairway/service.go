@@ -45,6 +45,8 @@ type Settings struct {
 	// Bounds per endpoint and gateway; 0: none. Pending requests wait for room.
 	MaxConnections, MaxRequests, MaxPending int
 
+	ProxyProtocol int // version of the header that each connection begins with; 0: none
+
 	Check Check
 }
 
@@ -88,6 +90,8 @@ func table() []Annotation {
 			func(s *Settings, v string) (err error) { s.MaxRequests, err = parseCount(v, 0); return err }),
 		row("max-pending", "0", "How many requests may wait for room, times the number of pods; beyond it 503 at once. They wait as long as a connection may take (proxy-connect-timeout)",
 			func(s *Settings, v string) (err error) { s.MaxPending, err = parseCount(v, 0); return err }),
+		row("proxy-protocol", "off", "v1 or v2: connections to the pods begin with a header of the PROXY protocol, which names the client. Each request then has a connection of its own, as it is the client's alone, and health checks come as nobody's (LOCAL, or UNKNOWN)",
+			func(s *Settings, v string) (err error) { s.ProxyProtocol, err = parseProxyProtocol(v); return err }),
 		row("health-check", "", "Ask every pod for this path, on the port that requests go to, and avoid those that do not answer 200 to 399; tcp: a connection is enough. Kubernetes' own readiness counts in any case",
 			func(s *Settings, v string) (err error) { s.Check.Path, err = parseCheck(v); return err }),
 		row("health-check-host", "the Service's name", "Host header of the question",
@@ -174,6 +178,18 @@ func parseZones(v string) (Zones, error) {
 		return z, nil
 	}
 	return "", &dialect.ValueError{Problem: fmt.Sprintf("%q is not known", v), Fix: "write hints, prefer or off"}
+}
+
+func parseProxyProtocol(v string) (int, error) {
+	switch strings.TrimSpace(v) {
+	case "off":
+		return 0, nil
+	case "v1":
+		return 1, nil
+	case "v2":
+		return 2, nil
+	}
+	return 0, &dialect.ValueError{Problem: fmt.Sprintf("%q is no version of the PROXY protocol", v), Fix: "write v1, v2 or off"}
 }
 
 // parseTime accepts what Go does ("1m30s"), and a number of seconds.
