@@ -75,6 +75,9 @@ func TestMain(m *testing.M) {
 	if testkit.RunLoad() {
 		return
 	}
+	if text := os.Getenv(controllerEnv); text != "" {
+		runControllerProcess(text)
+	}
 	if text := os.Getenv(agentEnv); text != "" {
 		runAgentProcess(text)
 	}

@@ -3,6 +3,7 @@ package testkit
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -22,7 +23,8 @@ func (o Object) meta(key string) string {
 }
 
 // API is as much of an API server as a source needs: lists and watches of what
-// was Set, and Events, which it keeps. It can be stopped and started again.
+// was Set, and what the controller writes: Events, which it keeps, and statuses.
+// It can be stopped and started again.
 type API struct {
 	t testing.TB
 
@@ -32,8 +34,12 @@ type API struct {
 	history []event
 	changed chan struct{} // closed and replaced at each change
 	events  []string
+	writes  []Write
 	server  *http.Server
 }
+
+// Write is a status that somebody wrote.
+type Write struct{ Who, Plural, Key string } // Who: the User-Agent
 
 type event struct {
 	version int
@@ -106,16 +112,56 @@ func (a *API) HasEvent(text string) bool {
 	return slices.ContainsFunc(a.events, func(e string) bool { return strings.Contains(e, text) })
 }
 
+// Writes are those of statuses so far.
+func (a *API) Writes() []Write {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.writes)
+}
+
+// Status is that of an object, as JSON has it.
+func (a *API) Status(plural, key string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b, _ := json.Marshal(a.objects[plural][key]["status"])
+	return string(b)
+}
+
+// patchStatus replaces the status: a merge patch (RFC 7396) whose only member it is.
+func (a *API) patchStatus(w http.ResponseWriter, r *http.Request, plural, key string) {
+	var patch Object
+	if err := json.NewDecoder(r.Body).Decode(&patch); err != nil || len(patch) != 1 || patch["status"] == nil {
+		http.Error(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":400,"reason":"BadRequest"}`, http.StatusBadRequest)
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.objects[plural][key]
+	if old == nil {
+		http.Error(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":404,"reason":"NotFound"}`, http.StatusNotFound)
+		return
+	}
+	o := maps.Clone(old)
+	o["metadata"], o["status"] = maps.Clone(old["metadata"].(Object)), patch["status"]
+	a.objects[plural][key] = o
+	a.note(plural, "MODIFIED", o)
+	a.writes = append(a.writes, Write{r.UserAgent(), plural, key})
+	json.NewEncoder(w).Encode(o)
+}
+
 var apiKinds = map[string]struct{ kind, version string }{
 	"services": {"Service", "v1"}, "endpointslices": {"EndpointSlice", "discovery.k8s.io/v1"}, "nodes": {"Node", "v1"}, "pods": {"Pod", "v1"},
 	"namespaces": {"Namespace", "v1"}, "networkpolicies": {"NetworkPolicy", "networking.k8s.io/v1"}, "servicecidrs": {"ServiceCIDR", "networking.k8s.io/v1"},
+	"ingresses": {"Ingress", "networking.k8s.io/v1"}, "ingressclasses": {"IngressClass", "networking.k8s.io/v1"}, "secrets": {"Secret", "v1"}, "configmaps": {"ConfigMap", "v1"},
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	plural, q := parts[len(parts)-1], r.URL.Query()
 	w.Header().Set("Content-Type", "application/json")
-	switch {
+	switch n := len(parts); {
+	case r.Method == http.MethodPatch && n >= 5 && plural == "status":
+		a.patchStatus(w, r, parts[n-3], parts[n-4]+"/"+parts[n-2])
 	case r.Method == http.MethodPost && plural == "events":
 		a.postEvent(w, r)
 	case r.Method != http.MethodGet || apiKinds[plural].kind == "":
