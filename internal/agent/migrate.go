@@ -48,6 +48,9 @@ func MigrateCluster(ctx context.Context, kubeconfig, kubeContext string, now tim
 	}
 	ctx, stop := context.WithTimeout(ctx, migrateTime)
 	defer stop()
+	if err := kube.Ask(ctx, rest); err != nil { // or it would be tried again for as long as there is time
+		return nil, fmt.Errorf("read the cluster: %w", err)
+	}
 	store := state.New()
 	ended := make(chan error, 1)
 	go func() {

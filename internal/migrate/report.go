@@ -81,11 +81,12 @@ func Make(snap *state.Snapshot, params route.Params, place Place, partial bool, 
 		}
 	}
 	for _, ing := range snap.Ingresses.All() {
-		if !plan.Serves(ing.Name) && byRef[ing.Name] == nil {
+		served := plan.Serves(ing.Name)
+		if !served && (byRef[ing.Name] == nil || partial && strange(byRef[ing.Name])) {
 			r.Foreign++
 			continue
 		}
-		r.Ingresses = append(r.Ingresses, judge(ing, byRef[ing.Name], place, partial))
+		r.Ingresses = append(r.Ingresses, judge(ing, served, byRef[ing.Name], place, partial))
 	}
 	slices.SortFunc(r.Ingresses, func(a, b Ingress) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
@@ -103,8 +104,16 @@ func Make(snap *state.Snapshot, params route.Params, place Place, partial bool, 
 	return r
 }
 
+// strange says that all that is wrong with an Ingress is a class that is not among the
+// manifests, and is like none of ours: another controller's.
+func strange(rejected []model.Rejected) bool {
+	return !slices.ContainsFunc(rejected, func(r model.Rejected) bool {
+		return r.Reason != "IngressClassNotFound" || strings.HasPrefix(r.Fix, "did you mean")
+	})
+}
+
 // judge says what is to be said of one Ingress.
-func judge(ing *model.Ingress, rejected []model.Rejected, place Place, partial bool) Ingress {
+func judge(ing *model.Ingress, served bool, rejected []model.Rejected, place Place, partial bool) Ingress {
 	ref := model.Ref{Kind: model.KindIngress, Name: ing.Name}
 	out := Ingress{Namespace: ing.Namespace, Name: ing.Name.Name, Verdict: Works}
 	out.File, out.Line = place(ref, "")
@@ -116,7 +125,7 @@ func judge(ing *model.Ingress, rejected []model.Rejected, place Place, partial b
 	for _, a := range nginx.Annotations() {
 		key := nginx.Prefix + a.Key
 		field := nginx.Field(key)
-		if _, used := ing.Annotations[key]; !used || told[field] {
+		if _, used := ing.Annotations[key]; !used || told[field] || !served {
 			continue
 		}
 		if a.Effect != dialect.Partly {

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -62,6 +64,18 @@ func ConnectAs(kubeconfig, kubeContext string) (*rest.Config, error) {
 	c.UserAgent = "fairway/" + version.Version
 	c.QPS, c.Burst = 100, 200
 	return c, nil
+}
+
+// Ask fails if nobody answers at the API server, or lets nobody in.
+func Ask(ctx context.Context, config *rest.Config) error {
+	client, err := NewClients(config).ForGroup(corev1.SchemeGroupVersion)
+	if err != nil {
+		return err
+	}
+	if err := client.Get().AbsPath("/version").Do(ctx).Error(); err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	return nil
 }
 
 // inCluster is rest.InClusterConfig, but does without the Service's environment
