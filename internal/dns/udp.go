@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 	"unsafe"
@@ -24,6 +25,12 @@ const (
 // by shutdown(2) would end the socket for those as well that it is left to.
 const maxWait = 100 * time.Millisecond
 
+// yieldAfter is how long a reader goes on before it lets the runtime schedule. After 10 ms
+// the runtime takes its processor away, also in a system call, and the monitor
+// that does so looks every 20 µs for a while after: a fifteenth of what a server
+// of 20,000 questions a second uses.
+const yieldAfter = 8 * time.Millisecond
+
 // mmsghdr is the kernel's struct mmsghdr.
 type mmsghdr struct {
 	unix.Msghdr
@@ -43,6 +50,7 @@ type socket struct {
 	names     [batch]unix.RawSockaddrInet6 // large enough for both families
 	oob       [batch][oobLen]byte
 	inB, outB [batch][]byte
+	used      int // how many of in the kernel has written to
 
 	mu     sync.RWMutex // held for reading while fd is used by anybody but the reader
 	closed bool
@@ -71,7 +79,7 @@ func newSocket(addr netip.AddrPort) (*socket, error) {
 
 // socketOf makes a socket of a file descriptor that has been one before.
 func socketOf(fd int) *socket {
-	s := &socket{fd: fd}
+	s := &socket{fd: fd, used: batch}
 	for i := range batch {
 		s.inB[i], s.outB[i] = make([]byte, maxQuery), make([]byte, 0, maxReply)
 		s.inV[i] = unix.Iovec{Base: &s.inB[i][0]}
@@ -144,12 +152,13 @@ func mmsg(trap uintptr, fd int, m []mmsghdr, flags uintptr) (int, error) {
 func (s *socket) read() (int, error) { return s.receive(unix.MSG_WAITFORONE) }
 
 func (s *socket) receive(flags uintptr) (int, error) {
-	for i := range batch {
+	for i := range s.used {
 		s.in[i].Namelen = unix.SizeofSockaddrInet6
 		s.in[i].Control = &s.oob[i][0]
 		s.in[i].SetControllen(oobLen)
 	}
 	n, err := mmsg(unix.SYS_RECVMMSG, s.fd, s.in[:], flags)
+	s.used = min(n+1, batch) // it has begun with one more
 	if err == unix.EAGAIN {
 		return 0, nil
 	}
@@ -254,6 +263,7 @@ func (s *socket) close() {
 // waits in the socket, but not for ever if the packets do not end.
 func (s *Server) serveUDP(sock *socket) {
 	k := &worker{s: s, stats: s.stats.reader("udp")}
+	yielded := s.now()
 	for left := 64; left > 0; {
 		n, err := sock.read()
 		if err != nil {
@@ -267,6 +277,10 @@ func (s *Server) serveUDP(sock *socket) {
 			continue
 		}
 		came := s.now()
+		if came-yielded > yieldAfter {
+			yielded = came
+			runtime.Gosched()
+		}
 		out := 0
 		for i := range n {
 			b := k.packet(sock, i, out, came)
