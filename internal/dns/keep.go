@@ -18,11 +18,13 @@ import (
 // They speak in packets, the server first:
 //
 //	have NAME        → N          how many sockets the Keeper has of a server that ended
-//	keep + sockets   → ok         hold these
+//	keep + sockets   → ok alive   hold these; "alive": say so now and then, or be taken for hung
+//	alive                         no answer
 //	take             → sockets    let go of them: the server answers from now on
 //
 // When the connection ends the server has, be it that it died or that it was
-// told to end: as long as its pod is there, questions may come.
+// told to end: as long as its pod is there, questions may come. One that is silent is
+// stopped or starved, and goes on one day: both may read the sockets meanwhile.
 
 // keepPatience bounds the wait for a Keeper, which does nothing but this. The
 // server does without it if it does not answer.
@@ -30,6 +32,15 @@ const keepPatience = 500 * time.Millisecond
 
 // keepAgain is how often a server looks for a Keeper that has gone.
 const keepAgain = time.Second
+
+// A server says every aliveEvery that it runs, and is taken for hung after hungAfter.
+const (
+	aliveEvery = 250 * time.Millisecond
+	hungAfter  = time.Second
+)
+
+// toBeAlive is a Keeper's answer that asks for that; earlier ones did not.
+const toBeAlive = "ok alive"
 
 // maxFDs is the kernel's limit for one packet (SCM_MAX_FD).
 const maxFDs = 253
@@ -213,8 +224,8 @@ func (s *Server) beKept(end <-chan struct{}) {
 			_, _ = s.kept.have() // what it has is not ours: we have our own
 		}
 		if s.kept.conn != nil {
-			if _, _, err := s.kept.ask("keep", fds); err == nil {
-				s.kept.await(end)
+			if answer, _, err := s.kept.ask("keep", fds); err == nil {
+				s.kept.await(end, answer == toBeAlive)
 			}
 			s.kept.close()
 		}
@@ -227,16 +238,29 @@ func (s *Server) beKept(end <-chan struct{}) {
 }
 
 // await returns when end is closed or the Keeper has gone.
-func (k *kept) await(end <-chan struct{}) {
+func (k *kept) await(end <-chan struct{}, sayAlive bool) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
 		_, _ = k.conn.Read(make([]byte, 1)) // it says nothing
 	}()
-	select {
-	case <-end:
-		k.conn.Close()
-		<-gone
-	case <-gone:
+	var tick <-chan time.Time
+	if sayAlive {
+		t := time.NewTicker(aliveEvery)
+		defer t.Stop()
+		tick = t.C
+	}
+	for {
+		select {
+		case <-end:
+			k.conn.Close()
+			<-gone
+			return
+		case <-gone:
+			return
+		case <-tick:
+			_ = k.conn.SetWriteDeadline(time.Now().Add(aliveEvery))
+			_ = sendFDs(k.conn, "alive", nil) // a Keeper that has gone shows in gone
+		}
 	}
 }

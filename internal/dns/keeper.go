@@ -86,9 +86,19 @@ func (k *Keeper) Serve(ctx context.Context, l *net.UnixListener) error {
 // serve goes on until the server at the other end is gone.
 func (k *Keeper) serve(ctx context.Context, c *net.UnixConn) {
 	defer c.Close()
-	name := ""
+	name, alive := "", false
 	for {
+		var silence time.Time
+		if alive {
+			silence = time.Now().Add(hungAfter)
+		}
+		_ = c.SetReadDeadline(silence)
 		packet, fds, err := recvFDs(c)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			alive = false
+			k.stepIn(name, "does not run")
+			continue
+		}
 		if err != nil {
 			break
 		}
@@ -103,9 +113,14 @@ func (k *Keeper) serve(ctx context.Context, c *net.UnixConn) {
 			give = k.take(name)
 			closeAll(fds)
 		case verb == "keep" && name != "":
-			if !k.put(name, fds) {
+			if answer = toBeAlive; !k.put(name, fds) {
 				answer = "no"
 			}
+		case verb == "alive" && name != "":
+			closeAll(fds)
+			alive = true
+			k.stepOut(name)
+			continue
 		default:
 			closeAll(fds)
 			return
@@ -117,7 +132,7 @@ func (k *Keeper) serve(ctx context.Context, c *net.UnixConn) {
 		}
 	}
 	if name != "" && ctx.Err() == nil {
-		k.stepIn(name)
+		k.stepIn(name, "has ended")
 	}
 }
 
@@ -207,12 +222,26 @@ func (k *Keeper) put(name string, fds []int) bool {
 	return true
 }
 
-// stepIn lets others answer in place of a server that has ended.
-func (k *Keeper) stepIn(name string) {
+// stepIn lets others answer in place of a server that has ended, or does not run.
+func (k *Keeper) stepIn(name, what string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if e := k.kept[name]; e != nil && e.relay == nil {
-		k.Log.Info("a DNS server has ended; others answer in its place until it is there again", "server", name, "others", k.Others())
+		k.Log.Info("a DNS server "+what+"; others answer in its place until it is there again", "server", name, "others", k.Others())
 		e.relay = k.relay(e.fds)
+	}
+}
+
+// stepOut ends that for a server that runs again.
+func (k *Keeper) stepOut(name string) {
+	k.mu.Lock()
+	var r *relay
+	if e := k.kept[name]; e != nil {
+		r, e.relay = e.relay, nil
+	}
+	k.mu.Unlock()
+	if r != nil {
+		k.Log.Info("the DNS server runs again", "server", name)
+		r.end()
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -180,6 +181,49 @@ func TestKeeper(t *testing.T) {
 	deaths("no other server: questions wait for the next one", 200, 2, 500*time.Millisecond)
 	if k.Lost.Load() > 0 {
 		t.Errorf("others did not answer %d", k.Lost.Load())
+	}
+}
+
+// TestKeeperHung: others answer for a server that does not run, too, after a second
+// and until it runs again, and no question is lost.
+func TestKeeperHung(t *testing.T) {
+	other := start(t, Options{Zone: fill(t, cluster()), Upstream: none})
+	k := &Keeper{Others: func() []netip.AddrPort { return []netip.AddrPort{other} }, Exists: func(string) bool { return true }, Log: quiet()}
+	path := filepath.Join(t.TempDir(), "keeper.sock")
+	l, err := k.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go k.Serve(t.Context(), l)
+	addr := freePort(t)
+	m := &mortal{t: t, args: addr.String() + " " + path}
+	m.start()
+	defer func() { m.kill() }()
+	in := func(relayed bool) func() bool {
+		return func() bool {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			e := k.kept["ns/server"]
+			return e != nil && (e.relay != nil) == relayed
+		}
+	}
+	eventually(t, "sockets are kept", in(false))
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	s := startSteady(ctx, t, addr, 300)
+	for range 2 {
+		time.Sleep(2 * aliveEvery)
+		before := k.Relayed.Load()
+		m.cmd.Process.Signal(syscall.SIGSTOP)
+		eventually(t, "the keeper stands in", in(true))
+		eventually(t, "others have answered", func() bool { return k.Relayed.Load() > before+100 })
+		m.cmd.Process.Signal(syscall.SIGCONT)
+		eventually(t, "the server answers again", in(false))
+	}
+	stop()
+	s.wg.Wait()
+	if asked, answered := s.asked.Load(), s.answered.Load(); asked != answered {
+		t.Errorf("%d of %d questions lost", asked-answered, asked)
 	}
 }
 
