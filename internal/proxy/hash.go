@@ -22,10 +22,13 @@ func (p *pool) ofSubset(tried []*endpoint, key string, size int, now time.Time, 
 		fits  bool
 		score uint64
 	}
-	all := make([]ranked, 0, len(p.endpoints))
+	all, fits := make([]ranked, 0, len(p.endpoints)), 0
 	for _, e := range p.endpoints {
 		if !slices.Contains(tried, e) && p.room(e, single) {
-			all = append(all, ranked{e, fit(e), rendezvous(key, e.token)})
+			r := ranked{e, fit(e), rendezvous(key, e.token)}
+			if all = append(all, r); r.fits {
+				fits++
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b ranked) int {
@@ -39,6 +42,9 @@ func (p *pool) ofSubset(tried []*endpoint, key string, size int, now time.Time, 
 	})
 	if len(all) == 0 {
 		return nil
+	}
+	if fits > 0 { // or they would share with those that are not well
+		all = all[:fits]
 	}
 	return all[rand.IntN(min(size, len(all)))].e
 }
