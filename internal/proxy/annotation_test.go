@@ -285,6 +285,22 @@ func TestCanary(t *testing.T) {
 			t.Errorf("header value %q: %s, want %s", value, resp.Header.Get("X-Backend"), want)
 		}
 	}
+	// A total below 100 is 100: 10 of it are no half.
+	w.set(annotate(ingress("canary", "h.example", "/ canary"), "canary", "true", "canary-weight", "10", "canary-weight-total", "20"))
+	few := 0
+	for range 300 {
+		if resp, _ := w.get("http://h.example/"); resp.Header.Get("X-Backend") == "canary" {
+			few++
+		}
+	}
+	if few == 0 || few > 75 { // 30 with a standard deviation of 5
+		t.Errorf("%d of 300 went to the canary", few)
+	}
+	// Without a pod it takes nothing.
+	w.set(slice("canary"), annotate(ingress("canary", "h.example", "/ canary"), "canary", "true", "canary-by-header", "X-User", "canary-weight", "100"))
+	if resp, _ := w.get("http://h.example/", "X-User", "always"); resp.Header.Get("X-Backend") != "main" {
+		t.Errorf("a canary without a pod has the request: %d", resp.StatusCode)
+	}
 }
 
 // TestGuardsThatCannotBeFollowed: an Ingress that asks for authentication must

@@ -22,7 +22,9 @@ func (x *exchange) identify(o *route.Options) {
 	}
 	x.forwarded.by = x.client
 	x.forwarded.host = first(x.fields.Get("X-Forwarded-Host"))
-	x.forwarded.port = first(x.fields.Get("X-Forwarded-Port"))
+	if port := first(x.fields.Get("X-Forwarded-Port")); port != "" {
+		x.forwarded.port = port
+	}
 	list := strings.Split(strings.Join(x.fields.Values(o.ForwardedForHeader), ","), ",")
 	for i := len(list) - 1; i >= 0; i-- {
 		addr, err := netip.ParseAddr(strings.TrimSpace(list[i]))
@@ -37,6 +39,15 @@ func (x *exchange) identify(o *route.Options) {
 		if !o.Believes(x.remote) {
 			return
 		}
+	}
+}
+
+// arrived takes over where the client arrived, as the PROXY protocol says: at port 443 it
+// was over TLS, which the load balancer has taken off.
+func (x *exchange) arrived() {
+	x.forwarded.port = strconv.Itoa(int(x.at.Port()))
+	if x.at.Port() == 443 {
+		x.forwarded.scheme = "https"
 	}
 }
 

@@ -9,8 +9,9 @@ import (
 	"github.com/fairway-net/fairway/internal/model"
 )
 
-// The scenarios of kubernetes-sigs/ingress-controller-conformance (path_rules,
-// host_rules, default_backend, load_balancing, ingress_class) restated: who asks
+// The 25 scenarios of kubernetes-sigs/ingress-controller-conformance (path_rules: 16,
+// host_rules: 6, and one each of default_backend, with six examples, load_balancing and
+// ingress_class) restated: who asks
 // what gets which Service. The status of the Ingress, which they wait for, is
 // tested with the controller.
 
@@ -40,37 +41,42 @@ func TestConformancePathRules(t *testing.T) {
 		"prefix-path-rules Prefix /foo foo-prefix", "prefix-path-rules Prefix /aaa/bbb aaa-slash-bbb-prefix", "prefix-path-rules Prefix /aaa aaa-prefix",
 		"mixed-path-rules Prefix /foo foo-prefix", "mixed-path-rules Exact /foo foo-exact",
 		"trailing-slash-path-rules Prefix /aaa/bbb/ aaa-slash-bbb-slash-prefix", "trailing-slash-path-rules Exact /foo/ foo-slash-exact"))
-	for _, c := range []struct{ url, want string }{ // "": 404
-		{"http://exact-path-rules/foo", "foo-exact"},
-		{"http://exact-path-rules/foo/", ""},
-		{"http://exact-path-rules/FOO", ""},
-		{"http://exact-path-rules/bar", ""},
-		{"http://prefix-path-rules/foo", "foo-prefix"},
-		{"http://prefix-path-rules/foo/", "foo-prefix"},
-		{"http://prefix-path-rules/FOO", ""},
-		{"http://prefix-path-rules/aaa/bbb", "aaa-slash-bbb-prefix"},
-		{"http://prefix-path-rules/aaa/bbb/ccc", "aaa-slash-bbb-prefix"},
-		{"http://prefix-path-rules/aaa/ccc", "aaa-prefix"},
-		{"http://prefix-path-rules/aaaccc", ""},
-		{"http://mixed-path-rules/foo", "foo-exact"},
-		{"http://trailing-slash-path-rules/aaa/bbb", "aaa-slash-bbb-slash-prefix"},
-		{"http://trailing-slash-path-rules/aaa/bbb/", "aaa-slash-bbb-slash-prefix"},
-		{"http://trailing-slash-path-rules/foo", ""},
+	for _, c := range []struct{ name, url, want string }{ // "": 404
+		{"exact /foo matches request /foo", "http://exact-path-rules/foo", "foo-exact"},
+		{"exact /foo does not match request /foo/", "http://exact-path-rules/foo/", ""},
+		{"exact /foo does not match request /FOO", "http://exact-path-rules/FOO", ""},
+		{"exact /foo does not match request /bar", "http://exact-path-rules/bar", ""},
+		{"prefix /foo matches request /foo", "http://prefix-path-rules/foo", "foo-prefix"},
+		{"prefix /foo matches request /foo/", "http://prefix-path-rules/foo/", "foo-prefix"},
+		{"prefix /foo does not match request /FOO", "http://prefix-path-rules/FOO", ""},
+		{"prefix /aaa/bbb matches request /aaa/bbb", "http://prefix-path-rules/aaa/bbb", "aaa-slash-bbb-prefix"},
+		{"prefix /aaa/bbb matches request /aaa/bbb/ccc", "http://prefix-path-rules/aaa/bbb/ccc", "aaa-slash-bbb-prefix"},
+		{"prefix /aaa matches request /aaa/ccc", "http://prefix-path-rules/aaa/ccc", "aaa-prefix"},
+		{"prefix /aaa does not match request /aaaccc", "http://prefix-path-rules/aaaccc", ""},
+		{"prefix /foo matches request /foo/, once more", "http://prefix-path-rules/foo/", "foo-prefix"}, // it is there twice
+		{"exact /foo matches request /foo before prefix /foo", "http://mixed-path-rules/foo", "foo-exact"},
+		{"prefix /aaa/bbb/ matches request /aaa/bbb", "http://trailing-slash-path-rules/aaa/bbb", "aaa-slash-bbb-slash-prefix"},
+		{"prefix /aaa/bbb/ matches request /aaa/bbb/", "http://trailing-slash-path-rules/aaa/bbb/", "aaa-slash-bbb-slash-prefix"},
+		{"exact /foo/ does not match request /foo", "http://trailing-slash-path-rules/foo", ""},
 	} {
-		w.wants(c.url, c.want)
+		t.Run(c.name, func(t *testing.T) { w.wants(t, c.url, c.want) })
 	}
 }
 
-// wants asks for a URL: a Service's name means 200 and its answer, "" a 404.
-func (w *world) wants(url, service string) {
-	w.t.Helper()
-	resp, _ := w.get(url)
+// wants asks for a URL: a Service's name means 200 and its answer, to which host and path
+// have come as they were sent; "" a 404.
+func (w *world) wants(t *testing.T, url, service string) {
+	t.Helper()
+	resp, text := w.get(url)
 	status := http.StatusOK
 	if service == "" {
 		status = http.StatusNotFound
 	}
 	if got := resp.Header.Get("X-Backend"); resp.StatusCode != status || got != service {
-		w.t.Errorf("%s: %d by %q, want %d by %q", url, resp.StatusCode, got, status, service)
+		t.Errorf("%s: %d by %q, want %d by %q", url, resp.StatusCode, got, status, service)
+	}
+	if u := resp.Request.URL; service != "" && !strings.Contains(text, fmt.Sprintf(" %s host=%s ", u.Path, u.Host)) {
+		t.Errorf("%s: the Service saw %q", url, text)
 	}
 }
 
@@ -82,15 +88,21 @@ func TestConformanceHostRules(t *testing.T) {
 	ing.TLS = []model.IngressTLS{{Hosts: []string{"foo.bar.com"}, Secret: "conformance-tls"}}
 	ing.Annotations["nginx.ingress.kubernetes.io/ssl-redirect"] = "false" // the suite asks the TLS host over plain HTTP as well
 	w.set(ing, secret(t, "conformance-tls", "foo.bar.com"))
-	resp, text := w.get("https://foo.bar.com/")
-	if err := resp.TLS.PeerCertificates[0].VerifyHostname("foo.bar.com"); err != nil || resp.StatusCode != 200 || !strings.Contains(text, "host=foo.bar.com") {
-		t.Errorf("https://foo.bar.com/: %d %s, %v", resp.StatusCode, text, err)
+	t.Run("host foo.bar.com matches TLS request foo.bar.com", func(t *testing.T) {
+		resp, text := w.get("https://foo.bar.com/")
+		if err := resp.TLS.PeerCertificates[0].VerifyHostname("foo.bar.com"); err != nil || resp.StatusCode != 200 || !strings.Contains(text, "host=foo.bar.com") {
+			t.Errorf("https://foo.bar.com/: %d %s, %v", resp.StatusCode, text, err)
+		}
+	})
+	for _, c := range []struct{ name, url, want string }{
+		{"host foo.bar.com matches request foo.bar.com", "http://foo.bar.com/", "foo-bar-com"},
+		{"host foo.bar.com does not match request subdomain.bar.com", "http://subdomain.bar.com/", ""},
+		{"wildcard matches by the shared suffix", "http://bar.foo.com/", "wildcard-foo-com"},
+		{"wildcard covers no more than one label", "http://baz.bar.foo.com/", ""},
+		{"wildcard covers no less than one label", "http://foo.com/", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) { w.wants(t, c.url, c.want) })
 	}
-	w.wants("http://foo.bar.com/", "foo-bar-com")
-	w.wants("http://subdomain.bar.com/", "")
-	w.wants("http://bar.foo.com/", "wildcard-foo-com")
-	w.wants("http://baz.bar.foo.com/", "")
-	w.wants("http://foo.com/", "")
 }
 
 func TestConformanceDefaultBackend(t *testing.T) {
@@ -146,7 +158,7 @@ func TestConformanceIngressClass(t *testing.T) {
 	ing := typed("test-ingress-class", "ingress-class Prefix / ingress-class-prefix")
 	ing.ClassName = "some-invalid-class-name"
 	w.set(ing)
-	w.wants("http://ingress-class/", "")
+	w.wants(t, "http://ingress-class/", "")
 	if plan := w.server.live.Load().plan; len(plan.Claimed) != 0 {
 		t.Errorf("claimed %v: its status would show an address", plan.Claimed)
 	}

@@ -30,9 +30,12 @@ func (x *exchange) proxy(live *live) {
 	x.call.relay(target)
 }
 
-// takesCanary decides whether the canary has the request. Whoever has the affinity
-// cookie of one of its endpoints, or of the others, stays there.
+// takesCanary decides whether the canary has the request, which it never has without an
+// endpoint. Whoever has the affinity cookie of one of its endpoints, or of the others, stays there.
 func (x *exchange) takesCanary(live *live, c *route.Canary, main route.BackendKey) bool {
+	if p := live.pools.Get(c.Backend); p == nil || len(p.endpoints) == 0 {
+		return false
+	}
 	if a := x.rule.Forward.Affinity; a != nil && a.Canary {
 		if c0 := x.stickyCookie(a); c0.key != "" {
 			if p := live.pools.Get(main); p != nil && p.knows(c0) {

@@ -47,6 +47,7 @@ type peer struct {
 	remote netip.Addr
 	port   uint16
 	at     netip.AddrPort       // the address that it connected to
+	told   bool                 // by the PROXY protocol
 	tls    *tls.ConnectionState // nil: plain
 }
 

@@ -106,6 +106,9 @@ func (x *exchange) route(live *live) {
 		return
 	}
 	o := live.plan.Options
+	if x.told {
+		x.arrived()
+	}
 	if o.UseForwardedHeaders {
 		x.identify(o)
 	}

@@ -103,7 +103,7 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 		}
 		if !said.local {
 			from.meet(said.from)
-			from.at = netip.AddrPortFrom(said.to.Addr().Unmap(), said.to.Port())
+			from.at, from.told = netip.AddrPortFrom(said.to.Addr().Unmap(), said.to.Port()), true
 		}
 	}
 	if config != nil && bare != nil && plan != nil && plan.Passthrough.Len() > 0 {

@@ -117,6 +117,15 @@ func TestProxyProtocolIn(t *testing.T) {
 	if b, _ := io.ReadAll(c.Conn); len(b) > 0 {
 		t.Errorf("without a header: %q", b)
 	}
+	// Who arrived at port 443 was there over TLS, and is not sent to it again.
+	w.set(annotate(ingress("i", "", "/ a"), "force-ssl-redirect", "true"))
+	for port, want := range map[string]int{"80": 308, "443": 200} {
+		c := w.raw("http")
+		c.send(string(appendPreamble(nil, 2, netip.MustParseAddrPort("192.0.2.7:1000"), netip.MustParseAddrPort("192.0.2.8:"+port))) + "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		if resp, _ := c.response("GET"); resp.StatusCode != want {
+			t.Errorf("arrived at %s: %d, want %d", port, resp.StatusCode, want)
+		}
+	}
 }
 
 // TestTickets: another gateway with the same seed resumes a session.

@@ -28,7 +28,7 @@ func canaryTable() []Annotation {
 			Text: "Share of the requests that neither header nor cookie decides"},
 			func(s *Settings, v string) error { return set(&s.Canary.Weight, v, parseCount) }},
 		{dialect.Doc{Key: "canary-weight-total", Default: "100", Scope: dialect.Location, Risk: dialect.Low,
-			Text: "What canary-weight is a share of"},
+			Text: "What canary-weight is a share of; less than 100 counts as 100"},
 			func(s *Settings, v string) error { return set(&s.Canary.Total, v, parseCount) }},
 	}
 }

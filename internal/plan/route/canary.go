@@ -69,7 +69,7 @@ func (m *merger) addCanary(f *fragment, d *draft) {
 	default:
 		s := &f.settings.Canary
 		c := &Canary{Source: d.rule.Source, Backend: d.rule.Forward.Targets[0].Backend, Header: s.Header, Value: s.HeaderValue,
-			Cookie: s.Cookie, Weight: s.Weight, Total: max(s.Total, 1)}
+			Cookie: s.Cookie, Weight: s.Weight, Total: max(s.Total, 100)} // ingress-nginx does not look at less
 		if s.HeaderValue == "" {
 			c.Pattern = s.HeaderPattern
 		}
