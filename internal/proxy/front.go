@@ -86,17 +86,43 @@ const (
 	lingerMost    = 1 << 30 // the time is the bound
 )
 
-// serve is the life of the connection.
+// serve is the life of the connection. While it waits for long it is another goroutine's:
+// the stack of one that has served a request, or shaken hands, has grown, and would stay.
 func (f *front) serve() {
-	defer f.end()
+	f.live(func() bool { return f.handshake() && f.exchanges(true) })
+}
+
+// rest waits for the next request.
+func (f *front) rest() {
+	f.live(func() bool { return f.await() && f.exchanges(false) })
+}
+
+// live is a part of the connection's life, which says whether it rests after that.
+func (f *front) live(part func() bool) {
+	rests := false
+	defer func() {
+		if rests {
+			f.head.Fields, f.response.Fields = nil, nil
+			go f.rest()
+		} else {
+			f.end()
+		}
+	}()
 	defer f.survive()
-	if !f.handshake() {
-		return
-	}
-	for first := true; f.next(first); first = false {
+	rests = part()
+}
+
+// exchanges serves requests until none comes for a moment, or none will; rests says
+// that one may.
+func (f *front) exchanges(first bool) (rests bool) {
+	for ; ; first = false {
+		came, rests := f.next(first)
+		if !came {
+			return rests
+		}
 		f.serveOne()
 		if !f.finish() {
-			return
+			return false
 		}
 	}
 }
@@ -128,21 +154,24 @@ func (f *front) handshake() bool {
 	return true
 }
 
-// next waits for a request and reads its head.
-func (f *front) next(first bool) bool {
+// next waits for a request and reads its head. If there is none, rests says whether
+// there may be one later.
+func (f *front) next(first bool) (came, rests bool) {
 	c := f.conn
-	if len(c.Buffered()) == 0 && !f.wait(first) {
-		return false
+	if len(c.Buffered()) == 0 {
+		if came, rests = f.wait(first); !came {
+			return false, rests
+		}
 	}
 	for begun := time.Now(); ; {
 		n, err := f.head.Parse(c.Buffered())
 		if n > 0 && err == nil {
 			c.Take(n)
-			return true
+			return true, false
 		}
 		if err != nil && first && prefaced(c.Buffered()) {
 			f.multiplex(c.Buffered())
-			return false
+			return false, false
 		}
 		if err == nil {
 			f.reading.Store(begun.UnixNano())
@@ -151,37 +180,44 @@ func (f *front) next(first bool) bool {
 		}
 		switch {
 		case f.evicted.Load() && h1.IsTimeout(err):
-			return false
+			return false, false
 		case err == nil:
 		case h1.IsTimeout(err):
 			if time.Since(begun) < f.server.live.Load().clients.Header {
 				continue
 			}
 			f.refuse(&h1.Error{Status: http.StatusRequestTimeout, Text: "the head of the request does not come"})
-			return false
+			return false, false
 		default:
 			f.refuse(err)
-			return false
+			return false, false
 		}
 	}
 }
 
-// wait waits for the first octet of a request, after a moment without a buffer.
-func (f *front) wait(first bool) bool {
-	limits := &f.server.live.Load().clients
-	limit := limits.Idle
-	if first {
-		limit = limits.Header
-	}
+// wait waits for the first octet of a request for a moment; the first request has all of
+// its time.
+func (f *front) wait(first bool) (came, rests bool) {
 	f.idle.Store(!first) // whoever has just come has a moment for the first request, whatever happens
-	defer f.idle.Store(false)
 	f.conn.Wake(&f.server.buffers)
 	err := f.conn.Fill(idleTick, maxHeader)
 	f.idle.Store(true)
-	if h1.IsTimeout(err) && !f.server.ended.Load() && !f.evicted.Load() {
-		err = f.conn.Await(&f.server.buffers, max(limit-idleTick, tick))
+	rests = h1.IsTimeout(err) && !f.server.ended.Load() && !f.evicted.Load()
+	if rests && !first {
+		f.conn.Rest(&f.server.buffers)
+		return false, true
 	}
-	return err == nil
+	if rests {
+		err = f.conn.Await(&f.server.buffers, max(f.server.live.Load().clients.Header-idleTick, tick))
+	}
+	f.idle.Store(false)
+	return err == nil, false
+}
+
+// await waits for the first octet of a request without a buffer.
+func (f *front) await() bool {
+	defer f.idle.Store(false)
+	return !f.evicted.Load() && f.conn.Await(&f.server.buffers, max(f.server.live.Load().clients.Idle-idleTick, tick)) == nil
 }
 
 // refuse answers what is no request.
@@ -270,6 +306,7 @@ func (f *front) finish() bool {
 }
 
 func (f *front) end() {
+	defer f.server.conns.Add(-1)
 	f.server.forget(f)
 	_ = f.conn.Close()
 	f.conn.Take(len(f.conn.Buffered()))

@@ -36,12 +36,13 @@ func (s *Server) accept(name string, l net.Listener, config *tls.Config) error {
 		}
 		s.arriving.Add(1)
 		go func() {
-			defer s.conns.Add(-1)
 			f := s.welcome(name, c, config)
 			s.arriving.Add(-1)
-			if f != nil {
-				f.serve()
+			if f == nil {
+				s.conns.Add(-1)
+				return
 			}
+			f.serve()
 		}()
 	}
 }
@@ -68,25 +69,36 @@ func (s *Server) room() bool {
 	return false
 }
 
-// slowFor is how long the head of a request may take before others are preferred.
-const slowFor = time.Second
+// slowFor is how long the head of a request may take if there is no room: as long as
+// one round trip that is lost, or around the world.
+const slowFor = 300 * time.Millisecond
 
-// evict closes a connection that nobody needs, if a look at a few finds one.
+// evict closes a connection that nobody needs, if a look at a few finds one: an idle
+// one, else that whose request has been incomplete for longest.
 func (s *Server) evict() bool {
 	s.frontsMu.Lock()
 	defer s.frontsMu.Unlock()
-	seen, slow := 0, time.Now().Add(-slowFor).UnixNano()
+	seen, least := 0, time.Now().Add(-slowFor).UnixNano()
+	var slowest *front
 	for f := range s.fronts {
-		since := f.reading.Load()
-		if (f.idle.Load() || since != 0 && since < slow) && f.mux.Load() == nil && f.evicted.CompareAndSwap(false, true) {
-			f.conn.Rouse()
-			return true
+		if f.mux.Load() == nil && !f.evicted.Load() {
+			if f.idle.Load() {
+				slowest = f
+				break
+			}
+			if since := f.reading.Load(); since != 0 && since < least {
+				slowest, least = f, since
+			}
 		}
 		if seen++; seen == 64 {
 			break
 		}
 	}
-	return false
+	if slowest == nil || !slowest.evicted.CompareAndSwap(false, true) {
+		return false
+	}
+	slowest.conn.Rouse()
+	return true
 }
 
 // welcome finds out who a connection is from, and whether it is for us. If it is not,

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -104,9 +105,14 @@ func TestProxyProtocolNamesTheClient(t *testing.T) {
 			}
 			go func() {
 				defer c.Close()
-				b := make([]byte, 4096)
-				n, _ := c.Read(b)
-				heads <- string(b[:n])
+				var head []byte
+				for b := make([]byte, 4096); !bytes.HasSuffix(head, []byte("\r\n\r\n")); {
+					n, err := c.Read(b)
+					if head = append(head, b[:n]...); err != nil {
+						break
+					}
+				}
+				heads <- string(head)
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			}()
 		}

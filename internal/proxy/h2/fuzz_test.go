@@ -87,7 +87,8 @@ func FuzzServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		ours, theirs := net.Pipe()
 		var running atomic.Int64
-		c := New(h1.NewConn(ours), answers(t, &running), nil)
+		options := answers(t, &running)
+		c := New(h1.NewConn(ours), options, nil)
 		served := make(chan struct{})
 		go func() { _ = c.Serve(); close(served) }()
 		said := make(chan error, 1)
@@ -106,7 +107,12 @@ func FuzzServer(f *testing.F) {
 		_ = theirs.SetWriteDeadline(time.Now().Add(5 * time.Second))
 		_, _ = io.WriteString(theirs, Preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
 		_, _ = theirs.Write(data)
-		time.Sleep(time.Millisecond) // a handler or two
+		witness(t, options)
+		c.mu.Lock()
+		if n := cap(c.out); n > 256<<10+len(data) || len(c.streams) > options.MaxStreams {
+			t.Errorf("%d octets to be written and %d streams are kept for %d octets that were sent", n, len(c.streams), len(data))
+		}
+		c.mu.Unlock()
 		_ = ours.Close()
 		select {
 		case <-served:
@@ -123,6 +129,42 @@ func FuzzServer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// witness is another client of the same server, who is to have an answer.
+func witness(t *testing.T, o *Options) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	served := make(chan struct{})
+	go func() { _ = New(h1.NewConn(ours), o, nil).Serve(); close(served) }()
+	defer func() { theirs.Close(); <-served }()
+	_ = theirs.SetDeadline(time.Now().Add(10 * time.Second))
+	var head bytes.Buffer
+	enc := hpack.NewEncoder(&head)
+	for _, pair := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "h"}} {
+		_ = enc.WriteField(hpack.HeaderField{Name: pair[0], Value: pair[1]})
+	}
+	go func() {
+		_, _ = io.WriteString(theirs, Preface)
+		fr := http2.NewFramer(theirs, nil)
+		_ = fr.WriteSettings()
+		_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, EndStream: true, BlockFragment: head.Bytes()})
+	}()
+	fr := http2.NewFramer(nil, theirs)
+	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	for {
+		frame, err := fr.ReadFrame()
+		if err != nil {
+			t.Errorf("another client gets no answer: %v", err)
+			return
+		}
+		if m, ok := frame.(*http2.MetaHeadersFrame); ok {
+			if m.PseudoValue("status") != "200" {
+				t.Errorf("another client gets %v", m.Fields)
+			}
+			return
+		}
+	}
 }
 
 // FuzzEncoder writes fields that another implementation has to read as they are.
