@@ -412,11 +412,11 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// TestSemanticsAreTested: the tests that the tables of what Services and names do
-// name are there, and so are the scenarios and questions in brackets.
+// TestSemanticsAreTested: the tests that the tables of what Services, names and Ingresses
+// do name are there, and so are the scenarios, questions and cases in brackets.
 func TestSemanticsAreTested(t *testing.T) {
 	tests := map[string]bool{}
-	for _, text := range contents(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "conformance/own/*/*_test.go") {
+	for _, text := range contents(t, "internal/*/*_test.go", "internal/*/*/*_test.go", "conformance/own/*/*_test.go", "test/*/*_test.go") {
 		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
 			tests[string(m[1])] = true
 		}
@@ -430,12 +430,18 @@ func TestSemanticsAreTested(t *testing.T) {
 		t.Fatal(err)
 	}
 	question := func(asked string) bool { return strings.Contains(string(questions), "\n? "+asked+"\n") }
+	cases := string(bytes.Join(contents(t, "test/tutorial/annotationtable_test.go", "internal/proxy/nginx*_test.go"), nil))
+	asked := func(name string) bool { // a scenario of routes, or what a gateway is asked
+		_, err := os.Stat("internal/plan/route/testdata/" + name + ".txtar")
+		return err == nil || strings.Contains(cases, `"`+name+`"`)
+	}
 	for page, is := range map[string]struct {
 		rows int
 		what func(string) bool // what stands in brackets
 	}{
 		"docs/services-semantics.md": {25, scenario},
 		"docs/dns-semantics.md":      {25, question},
+		"docs/ingress-semantics.md":  {40, asked},
 	} {
 		text, err := os.ReadFile(page)
 		if err != nil {
