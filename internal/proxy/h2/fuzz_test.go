@@ -20,7 +20,7 @@ import (
 // answers are options of a server that reads all of a body and answers with it.
 func answers(t *testing.T, running *atomic.Int64) *Options {
 	return &Options{MaxStreams: 8, MaxHead: 8 << 10, Window: 64 << 10, ConnWindow: 256 << 10,
-		IdleTimeout: 100 * time.Millisecond, HeadTimeout: 100 * time.Millisecond, WriteTimeout: 100 * time.Millisecond,
+		IdleTimeout: 5 * time.Second, HeadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
 		Panic: func(what any, stack []byte) { t.Errorf("%v\n%s", what, stack) },
 		Handle: func(s *Stream) {
 			running.Add(1)
