@@ -95,6 +95,7 @@ func (w *twins) endpoint(who string) string {
 type ask struct {
 	method, host, target, body string
 	headers                    []string // "NAME: VALUE"
+	chunked                    bool     // the body is
 }
 
 type outcome struct {
@@ -115,10 +116,14 @@ func (w *twins) send(addr string, a ask, whos []string) outcome {
 	for _, h := range a.headers {
 		fmt.Fprintf(&b, "%s\r\n", h)
 	}
-	if a.body != "" {
-		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(a.body))
+	switch {
+	case a.chunked:
+		fmt.Fprintf(&b, "Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(a.body), a.body)
+	case a.body != "":
+		fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", len(a.body), a.body)
+	default:
+		b.WriteString("\r\n")
 	}
-	b.WriteString("\r\n" + a.body)
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		w.t.Fatal(err)
@@ -127,7 +132,11 @@ func (w *twins) send(addr string, a ask, whos []string) outcome {
 	c.SetDeadline(time.Now().Add(30 * time.Second))
 	start := time.Now()
 	go c.Write(b.Bytes())
-	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: a.method})
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, &http.Request{Method: a.method})
+	for err == nil && resp.StatusCode == http.StatusContinue {
+		resp, err = http.ReadResponse(r, &http.Request{Method: a.method})
+	}
 	if err != nil {
 		return outcome{status: -1}
 	}
@@ -155,9 +164,9 @@ func (w *twins) send(addr string, a ask, whos []string) outcome {
 // must be the same.
 var (
 	comparedResponse = []string{"Location", "Refresh", "Www-Authenticate", "Set-Cookie", "Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers",
-		"Access-Control-Allow-Credentials", "Access-Control-Max-Age", "Access-Control-Expose-Headers", "X-Custom", "X-Who", "X-Hidden"}
+		"Access-Control-Allow-Credentials", "Access-Control-Max-Age", "Access-Control-Expose-Headers", "X-Custom", "X-Who", "X-Hidden", "X-Twice", "Etag", "Last-Modified", "Content-Range", "Vary", "Allow", "Retry-After"}
 	comparedRequest = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme", "X-Real-Ip", "X-Original-Forwarded-For", "X-Original-Forwarded-Host",
-		"Authorization", "X-User", "X-Forwarded-Prefix", "User-Agent", "Accept", "X-Code", "X-Format", "X-Original-Uri", "X-Original-Url", "X-Original-Method", "X_under_score", "X-Under_score", "Proxy", "Cookie", "Connection", "Content-Type"}
+		"Authorization", "X-User", "X-Forwarded-Prefix", "User-Agent", "Accept", "X-Code", "X-Format", "X-Original-Uri", "X-Original-Url", "X-Original-Method", "X_under_score", "X-Under_score", "Proxy", "Cookie", "Connection", "Content-Type", "Range", "If-None-Match", "If-Modified-Since", "Accept-Encoding", "Content-Encoding", "Referer", "Origin"}
 )
 
 // differences compares what became of a request.
@@ -245,7 +254,7 @@ func (w *twins) startNginx(all []twin, upstreams map[string]string) {
   proxy_set_header X-Forwarded-Port 80; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Scheme $scheme; proxy_set_header X-Scheme $scheme;
   proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for; proxy_set_header X-Original-Forwarded-Host $http_x_forwarded_host; proxy_set_header Proxy ""; proxy_set_header Connection $connection_upgrade;
   limit_req_status 503; limit_conn_status 503;
-  limit_req_zone $binary_remote_addr zone=rate:1m rate=2r/s;
+  limit_req_zone $binary_remote_addr zone=rate:1m rate=2r/s; limit_conn_zone $binary_remote_addr zone=conns:1m;
 `)
 	for name, servers := range upstreams {
 		fmt.Fprintf(&conf, "  upstream %s { %s }\n", name, servers)
@@ -313,18 +322,20 @@ http {
 // the answers and what the endpoints saw.
 func TestLikeNginx(t *testing.T) {
 	w := &twins{world: newWorld(t), seen: map[string]*sight{}}
+	ill := w.backendFunc(func(rw http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); rw.WriteHeader(503) }).String()
 	main, other, auth, pages, copies := w.endpoint("main"), w.endpoint("other"), w.endpoint("auth"), w.endpoint("pages"), w.endpoint("copies")
 	dead := freePorts(t, 1)[0]
 	all := twinTable(auth, copies)
 	w.startNginx(all, map[string]string{
 		"main": "server " + main + ";", "other": "server " + other + ";", "auth": "server " + auth + ";", "pages": "server " + pages + ";", "copies": "server " + copies + ";",
-		"halfdead": "server 127.0.0.1:" + dead + "; server " + main + ";"})
+		"halfdead": "server 127.0.0.1:" + dead + "; server " + main + ";", "halfill": "server " + ill + " max_fails=0; server " + main + " max_fails=0;"})
 	objects := []any{opaque("users", "auth", "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\nbob:$apr1$5/OcJxSy$0sUQQK1TzFHz.2TYzsLrs.\n"), configMap("default", "custom", "X-Custom", "yes"),
-		configMap("ingress-nginx", "ingress-nginx-controller", "global-allowed-response-headers", "X-Custom", "hide-headers", "X-Hidden")}
+		configMap("ingress-nginx", "ingress-nginx-controller", "global-allowed-response-headers", "X-Custom", "hide-headers", "X-Hidden", "allow-snippet-annotations", "true", "annotations-risk-level", "Critical")}
 	for name, addr := range map[string]string{"main": main, "other": other, "auth": auth, "pages": pages, "copies": copies} {
 		objects = append(objects, service(name), slice(name, netip.MustParseAddrPort(addr)))
 	}
 	objects = append(objects, service("halfdead"), sliceNamed("halfdead-1", "halfdead", netip.MustParseAddrPort("127.0.0.1:"+dead)), sliceNamed("halfdead-2", "halfdead", netip.MustParseAddrPort(main)))
+	objects = append(objects, service("halfill"), sliceNamed("halfill-1", "halfill", netip.MustParseAddrPort(ill)), sliceNamed("halfill-2", "halfill", netip.MustParseAddrPort(main)))
 	for _, s := range all {
 		objects = append(objects, s.ingress())
 	}
@@ -355,6 +366,29 @@ func TestLikeNginx(t *testing.T) {
 		})
 	}
 	t.Run("rate", func(t *testing.T) { w.compareRates(t) })
+	t.Run("connections", func(t *testing.T) { w.compareConnections(t) })
+}
+
+// compareConnections counts how many of five at once get through.
+func (w *twins) compareConnections(t *testing.T) {
+	for _, addr := range []string{w.nginx, w.server.Addr("http").String()} {
+		var ok, no atomic.Int64
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				switch w.send(addr, ask{method: "GET", host: "conns.example", target: "/?sleep=700ms"}, nil).status {
+				case 200:
+					ok.Add(1)
+				case 503:
+					no.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if ok.Load() != 2 || no.Load() != 3 {
+			t.Errorf("%s: %d of 5 got through and %d got 503, want 2 and 3", addr, ok.Load(), no.Load())
+		}
+	}
 }
 
 // compareRates counts how many of a burst get through.

@@ -56,7 +56,7 @@ func twinTable(auth, copies string) []twin {
 		}
 		return fixed(asks...)
 	}
-	return slicesConcat(routingTwins(words, anyPath), redirectTwins(), guardTwins(auth), responseTwins(echoed, copies))
+	return slicesConcat(routingTwins(words, anyPath), redirectTwins(), guardTwins(auth), combinedTwins(auth), messageTwins(), responseTwins(echoed, copies))
 }
 
 func slicesConcat(lists ...[]twin) (out []twin) {
@@ -187,6 +187,74 @@ func guardTwins(auth string) []twin {
 	}
 }
 
+// combinedTwins have guards of several kinds, and pods that are not well.
+func combinedTwins(auth string) []twin {
+	const users = "auth_basic \"Staff\"; auth_basic_user_file users; "
+	const forwarded = "proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Port 80; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Scheme $scheme; proxy_set_header X-Scheme $scheme; proxy_set_header Connection \"\"; "
+	const alice, wrong = "Authorization: Basic YWxpY2U6c2VjcmV0", "Authorization: Basic YWxpY2U6d3Jvbmc="
+	passwords := func(more ...string) []string {
+		return append([]string{"auth-type", "basic", "auth-secret", "users", "auth-realm", "Staff"}, more...)
+	}
+	one := func(host string, annotations []string, inside string, asks ...ask) twin {
+		return twin{host: host, annotations: annotations, paths: []string{"Prefix / main"}, server: "  location / { " + inside + passing + "}\n"}.with(fixed(asks...))
+	}
+	both := []ask{{target: "/"}, {target: "/", headers: []string{alice}}, {target: "/", headers: []string{wrong}}, {method: "POST", target: "/", body: "x"}}
+	mixed := func(host string, annotations []string, words string, methods ...string) twin {
+		return twin{host: host, annotations: annotations, paths: []string{"Prefix / halfill"}, n: 12, server: "  location / { proxy_next_upstream " + words + "; proxy_pass http://halfill; }\n",
+			requests: func(r *rand.Rand) ask { return ask{method: pick1(r, methods...), target: "/"} }}
+	}
+	return []twin{
+		one("anyaddress.example", passwords("satisfy", "any", "allowlist-source-range", "127.0.0.0/8"), "satisfy any; allow 127.0.0.0/8; deny all; proxy_set_header Authorization \"\"; "+forwarded+users, both...),
+		one("anypassword.example", passwords("satisfy", "any", "allowlist-source-range", "192.0.2.0/24"), "satisfy any; allow 192.0.2.0/24; deny all; proxy_set_header Authorization \"\"; "+forwarded+users, both...),
+		one("allboth.example", passwords("allowlist-source-range", "127.0.0.0/8"), "allow 127.0.0.0/8; deny all; proxy_set_header Authorization \"\"; "+forwarded+users, both...),
+		one("allnone.example", passwords("allowlist-source-range", "192.0.2.0/24"), "allow 192.0.2.0/24; deny all; proxy_set_header Authorization \"\"; "+forwarded+users, both...),
+		{host: "sign.example", annotations: []string{"auth-url", "http://" + auth + "/x?status=$arg_auth", "auth-signin", "https://sign.example/start?rd=$request_uri"}, paths: []string{"Prefix / main"}, n: 6,
+			server: `  location = /_check { internal; proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_set_header Host ` + auth + `; proxy_pass http://auth$check; }
+  location @sign { internal; return 302 https://sign.example/start?rd=$request_uri; }
+  location / { set $check /x?status=$arg_auth; auth_request /_check; error_page 401 = @sign; ` + forwarded + passing + "}\n",
+			requests: func() func(*rand.Rand) ask {
+				f, _ := targets("/a?auth=200", "/a?auth=401", "/a/b?auth=403", "/?auth=500", "/x?auth=401&y=/z", "/a?auth=204&status=401")
+				return f
+			}(), allow: func(_ ask, theirs, ours outcome) bool {
+				delete(theirs.seen, "auth")
+				delete(ours.seen, "auth")
+				return false
+			}},
+		mixed("nextstatus.example", []string{"proxy-next-upstream", "error http_503"}, "error http_503", "GET", "PUT", "DELETE", "HEAD"),
+		mixed("nextall.example", []string{"proxy-next-upstream", "error http_503 non_idempotent"}, "error http_503 non_idempotent", "GET", "POST", "PATCH"),
+		one("conns.example", []string{"limit-connections", "2"}, "limit_conn conns 2; ", ask{target: "/"}),
+		one("snippetadd.example", []string{"configuration-snippet", "add_header X-Custom yes;"}, "add_header X-Custom yes; ", ask{target: "/"}, ask{target: "/?status=404"}, ask{target: "/?status=500"}, ask{target: "/?status=302"}),
+		one("snippetalways.example", []string{"configuration-snippet", "add_header X-Custom \"a; $request_method\" always;"}, "add_header X-Custom \"a; $request_method\" always; ", ask{target: "/"}, ask{method: "POST", target: "/?status=404"}, ask{target: "/?status=500"}),
+		one("snippethide.example", []string{"configuration-snippet", "proxy_hide_header Etag;"}, "proxy_hide_header Etag; ", ask{target: "/", headers: []string{"X-Answer: Etag=x"}}, ask{target: "/?status=404", headers: []string{"X-Answer: Etag=x"}}),
+		one("snippetdeny.example", []string{"configuration-snippet", "deny 127.0.0.1;"}, "deny 127.0.0.1; ", ask{target: "/"}),
+		twin{host: "snippetreturn.example", annotations: []string{"configuration-snippet", "return 302 https://new.example$request_uri;"}, paths: []string{"Prefix / main"}, server: "  location / { return 302 https://new.example$request_uri; }\n"}.with(targets("/a?b", "/")),
+		twin{host: "snippetcode.example", annotations: []string{"configuration-snippet", "return 410;"}, paths: []string{"Prefix / main"}, server: "  location / { return 410; }\n"}.with(targets("/a?b", "/")),
+	}
+}
+
+// messageTwins have nothing of their own: what counts is how messages pass.
+func messageTwins() []twin {
+	headers := []string{"Range: bytes=0-1", "If-None-Match: \"x\"", "If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT", "Accept-Encoding: gzip", "Content-Encoding: br", "Referer: http://a/", "Origin: https://b",
+		"X-Answer: Etag=\"x\"", "X-Answer: Last-Modified=Mon, 01 Jan 2024 00:00:00 GMT", "X-Answer: X-Twice=1", "X-Answer: X-Twice=2", "X-Answer: Cache-Control=no-store", "X-Answer: Vary=Accept", "X-Answer: Retry-After=3", "X-Answer: Allow=GET"}
+	return []twin{
+		{host: "messages.example", paths: []string{"Prefix / main"}, server: locations("/"), n: 150, requests: func(r *rand.Rand) ask {
+			a := ask{method: pick1(r, "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "X-OWN"), target: pick1(r, "/", "/?status=204", "/?status=404", "/?status=500", "/?status=206", "/?status=401", "/a%20b?x=%2F&y=a+b", "http://messages.example/abs?x=y")}
+			for _, h := range headers {
+				if r.IntN(4) == 0 {
+					a.headers = append(a.headers, h)
+				}
+			}
+			if a.method == "POST" || a.method == "PUT" || a.method == "PATCH" || a.method == "DELETE" {
+				a.body, a.chunked = strings.Repeat("y", 1+r.IntN(9000)), r.IntN(2) == 0
+				if r.IntN(4) == 0 {
+					a.headers = append(a.headers, "Expect: 100-continue")
+				}
+			}
+			return a
+		}},
+	}
+}
+
 func responseTwins(echoed func(string, ...string) (func(*rand.Rand) ask, int), copies string) []twin {
 	one := func(host string, annotations []string, inside string) twin {
 		return twin{host: host, annotations: annotations, paths: []string{"Prefix / main"}, server: "  location / { " + inside + passing + "}\n"}
@@ -212,8 +280,9 @@ func responseTwins(echoed func(string, ...string) (func(*rand.Rand) ask, int), c
 			ask{target: "/", headers: []string{"Origin: https://a.example"}}, ask{target: "/?status=404", headers: []string{"Origin: https://a.example"}}, ask{method: "OPTIONS", target: "/", headers: []string{"Origin: https://a.example"}},
 			ask{target: "/", headers: []string{"Origin: https://a.example", "X-Answer: Access-Control-Allow-Origin=https://pod.example"}})),
 		{host: "pages.example", annotations: []string{"custom-http-errors", "404,503", "default-backend", "pages"}, paths: []string{"Prefix / main"},
-			server: "  proxy_intercept_errors on; error_page 404 = @404; error_page 503 = @503;\n" + locations("/") + errorLocation(404) + errorLocation(503), n: 6, requests: func() func(*rand.Rand) ask {
-				f, _ := targets("/?status=404", "/?status=503", "/?status=500", "/?status=200", "/x", "/?status=403")
+			server: "  proxy_intercept_errors on; error_page 404 = @404; error_page 503 = @503;\n" + locations("/") + errorLocation(404) + errorLocation(503), n: 9, requests: func() func(*rand.Rand) ask {
+				f, _ := fixed(ask{target: "/?status=404"}, ask{target: "/?status=503"}, ask{target: "/?status=500"}, ask{target: "/?status=200"}, ask{target: "/x"}, ask{target: "/?status=403"},
+					ask{method: "HEAD", target: "/?status=404"}, ask{method: "POST", target: "/?status=404"}, ask{method: "DELETE", target: "/?status=503"})
 				return f
 			}(), allow: func(_ ask, theirs, ours outcome) bool {
 				for _, o := range []outcome{theirs, ours} { // who asks is in our own headers; and the page's query is the request's
