@@ -444,6 +444,15 @@ func FuzzAnswer(f *testing.F) {
 		if len(b) > wire.Limit(&k.query) {
 			t.Fatalf("%d bytes, limit %d", len(b), wire.Limit(&k.query))
 		}
+		asked := new(mdns.Msg)
+		if asked.Unpack(pkt) == nil && len(asked.Question) == 1 && asked.Opcode == mdns.OpcodeQuery && m.Rcode != mdns.RcodeFormatError {
+			if m.Id != asked.Id || !m.Response || m.Opcode != asked.Opcode || m.RecursionDesired != asked.RecursionDesired || len(m.Question) != 1 || m.Question[0] != asked.Question[0] {
+				t.Fatalf("asked %v\nreply %v", asked, m)
+			}
+			if (m.IsEdns0() != nil) != (asked.IsEdns0() != nil) {
+				t.Fatalf("asked %v\nreply %v", asked, m)
+			}
+		}
 		for _, rr := range m.Answer {
 			if h := rr.Header(); h.Class != mdns.ClassINET || h.Ttl > 28800 {
 				t.Fatalf("%v", rr)
