@@ -10,6 +10,7 @@ import (
 	"github.com/fairway-net/fairway/internal/cli"
 	"github.com/fairway-net/fairway/internal/dns/index"
 	"github.com/fairway-net/fairway/internal/dns/trace"
+	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/zone"
 	"github.com/fairway-net/fairway/internal/source/file"
 	"github.com/fairway-net/fairway/internal/source/kube"
@@ -18,7 +19,7 @@ import (
 
 func runDNSQuery(ctx context.Context, env *cli.Env, args []string) error {
 	fs := cli.Flags("dns query")
-	from := fs.String("from", "", "ask as a pod of `NAMESPACE` does, through its search path; NAMESPACE/POD is fine, too")
+	from := fs.String("from", "", "ask as a pod of `NAMESPACE` does, through its search path; NAMESPACE/POD: as that one, with its dnsPolicy and dnsConfig")
 	kind := fs.String("type", "A", "record `TYPE` to ask for")
 	domain := fs.String("zone", "cluster.local", "the cluster's `DOMAIN`")
 	kubeconfig := fs.String("kubeconfig", "", "use `FILE` instead of $KUBECONFIG or ~/.kube/config")
@@ -37,14 +38,21 @@ func runDNSQuery(ctx context.Context, env *cli.Env, args []string) error {
 	if *manifests != "" {
 		err = file.New(file.Options{Paths: []string{*manifests}, Log: cli.Logger(env)}, store).Load()
 	} else {
-		err = readZone(ctx, env, *kubeconfig, store)
+		kinds := zone.Kinds()
+		if strings.Contains(*from, "/") || strings.Contains(pos[0], ".pod") { // there are many
+			kinds = append(kinds, model.KindPod)
+		}
+		err = readZone(ctx, env, *kubeconfig, kinds, store)
 	}
 	if err != nil {
 		return err
 	}
-	namespace, _, _ := strings.Cut(*from, "/")
 	p := index.Params{Params: zone.Params{Zone: strings.Trim(*domain, "."), TTL: 5}}
-	steps, err := trace.Run(store.Snapshot(), p, trace.Names(pos[0], namespace, p.Zone), qtype)
+	resolver, err := resolverOf(store.Snapshot(), *from, p.Zone)
+	if err != nil {
+		return err
+	}
+	steps, err := trace.Run(store.Snapshot(), p, resolver.Names(pos[0]), qtype)
 	if err != nil {
 		return err
 	}
@@ -61,6 +69,23 @@ func runDNSQuery(ctx context.Context, env *cli.Env, args []string) error {
 	return nil
 }
 
+// resolverOf is what --from says: nothing, NAMESPACE or NAMESPACE/POD.
+func resolverOf(snap *state.Snapshot, from, domain string) (trace.Resolver, error) {
+	namespace, name, named := strings.Cut(from, "/")
+	if !named {
+		return trace.OfNamespace(namespace, domain), nil
+	}
+	pod := snap.Pod(model.Name{Namespace: namespace, Name: name})
+	if pod == nil {
+		return trace.Resolver{}, cli.Hint(fmt.Errorf("no Pod %s", from), "give --from NAMESPACE for the search path of its pods")
+	}
+	r, err := trace.OfPod(pod, domain)
+	if err != nil {
+		err = cli.Hint(err, "give the pod dnsPolicy ClusterFirst, or ClusterFirstWithHostNet in the host's network")
+	}
+	return r, err
+}
+
 func printSteps(env *cli.Env, steps []trace.Step) {
 	for _, s := range steps {
 		fmt.Fprintf(env.Stdout, "%s %s\n", s.Name, s.Status)
@@ -74,7 +99,7 @@ func printSteps(env *cli.Env, steps []trace.Step) {
 }
 
 // readZone fills store with what the zone is made of, as the API server has it now.
-func readZone(ctx context.Context, env *cli.Env, kubeconfig string, store *state.Store) error {
+func readZone(ctx context.Context, env *cli.Env, kubeconfig string, kinds []model.Kind, store *state.Store) error {
 	const hint = "is the cluster up? give --kubeconfig FILE, or --manifests FILE to do without a cluster"
-	return readObjects(ctx, env, kubeconfig, hint, &kube.Options{Kinds: zone.Kinds()}, store)
+	return readObjects(ctx, env, kubeconfig, hint, &kube.Options{Kinds: kinds}, store)
 }

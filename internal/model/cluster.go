@@ -22,6 +22,16 @@ type Pod struct {
 	// Search: its resolv.conf has the cluster's search domains and no others
 	// but the node's (dnsPolicy ClusterFirst without searches of its own).
 	Search bool
+	// Resolver is what its resolv.conf has otherwise; nil: what kubelet writes
+	// for dnsPolicy ClusterFirst.
+	Resolver *Resolver
+}
+
+// Resolver is what differs in a pod's resolv.conf (spec.dnsPolicy and spec.dnsConfig).
+type Resolver struct {
+	Policy string   // dnsPolicy, if it is not ClusterFirst: "ClusterFirstWithHostNet", "Default", "None"
+	Search []string // dnsConfig.searches: after the policy's
+	Ndots  int      // dnsConfig.options; -1: not set
 }
 
 // ContainerPort is a declared port of a container, restartable init containers included.

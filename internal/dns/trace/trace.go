@@ -18,29 +18,12 @@ import (
 	"github.com/fairway-net/fairway/internal/state"
 )
 
-// ndots is what kubelet writes into a pod's resolv.conf.
-const ndots = 5
-
 // Step is one question that the resolver asks.
 type Step struct {
 	Name    string   `json:"name"`
 	Status  string   `json:"status"`  // NOERROR, NXDOMAIN, …; FORWARDED for names of others
 	Answers []string `json:"answers"` // in presentation format
 	Objects []string `json:"objects"` // what the answers come from, or what is there instead
-}
-
-// Names lists what a resolver asks for name, in order. from is the pod's
-// namespace; empty: no search path.
-func Names(name, from, domain string) []string {
-	if strings.HasSuffix(name, ".") || from == "" {
-		return []string{strings.TrimSuffix(name, ".") + "."}
-	}
-	absolute := name + "."
-	search := []string{name + "." + from + ".svc." + domain + ".", name + ".svc." + domain + ".", name + "." + domain + "."}
-	if strings.Count(name, ".") >= ndots {
-		return append([]string{absolute}, search...)
-	}
-	return append(search, absolute)
 }
 
 // Run asks for names until one has an answer.
@@ -113,19 +96,51 @@ func ask(x *index.Index, name string, qtype uint16) (Step, error) {
 	return s, nil
 }
 
-// objects names the Service of a name and the endpoints of its answers, or
-// tells what is missing.
+// objects names what the answers come from, or tells what is missing.
 func objects(snap *state.Snapshot, domain, name string, s Step) []string {
 	if s.Status == "FORWARDED" {
 		return []string{"not in " + domain + ": forwarded to the upstream servers"}
 	}
-	labels := strings.Split(strings.TrimSuffix(strings.ToLower(name), "."+domain+"."), ".")
-	n := len(labels)
-	if n < 3 || labels[n-1] != "svc" {
-		return []string{}
+	out := []string{}
+	for _, a := range s.Answers {
+		if _, target, ok := strings.Cut(a, " IN PTR "); ok {
+			for _, o := range objects(snap, domain, target, Step{Name: s.Name, Answers: []string{target}}) {
+				if !slices.Contains(out, o) {
+					out = append(out, o)
+				}
+			}
+		}
 	}
-	svc := model.Name{Namespace: labels[n-2], Name: labels[n-3]}
-	return describe(snap, svc, s)
+	labels := strings.Split(strings.TrimSuffix(strings.ToLower(name), "."+domain+"."), ".")
+	switch n := len(labels); {
+	case n >= 3 && labels[n-1] == "svc":
+		return describe(snap, model.Name{Namespace: labels[n-2], Name: labels[n-3]}, s)
+	case n == 3 && labels[n-1] == "pod":
+		return describePod(snap, labels[0], labels[1])
+	}
+	return out
+}
+
+// describePod says what a name below "pod" stands for: whether a pod has the address or
+// not depends on the server's settings.
+func describePod(snap *state.Snapshot, dashed, namespace string) []string {
+	addr, ok := zone.ParseDashed(dashed)
+	switch {
+	case snap.Namespace(namespace) == nil:
+		return []string{fmt.Sprintf("no namespace %q", namespace)}
+	case !ok:
+		return []string{fmt.Sprintf("%q is no address with dashes", dashed)}
+	}
+	out := []string{"the name itself: with the setting \"pods insecure\" any address is answered"}
+	for _, pod := range snap.Pods.All() {
+		if pod.Namespace == namespace && slices.Contains(pod.IPs, addr) && !pod.Done && !pod.Deleting {
+			out = append(out, fmt.Sprintf("Pod %s has it", pod.Name))
+		}
+	}
+	if len(out) == 1 {
+		out = append(out, fmt.Sprintf("no Pod of namespace %s has %s: with \"pods verified\" it is NXDOMAIN", namespace, addr))
+	}
+	return out
 }
 
 func describe(snap *state.Snapshot, name model.Name, s Step) []string {
@@ -148,7 +163,7 @@ func describe(snap *state.Snapshot, name model.Name, s Step) []string {
 func headless(snap *state.Snapshot, svc *model.Service, s Step) []string {
 	out := []string{fmt.Sprintf("Service %s: headless", svc.Name)}
 	answered := func(a netip.Addr) bool {
-		return slices.ContainsFunc(s.Answers, func(rr string) bool {
+		return zone.ReverseName(a) == s.Name || slices.ContainsFunc(s.Answers, func(rr string) bool {
 			return strings.HasSuffix(rr, " "+a.String()) || strings.Contains(rr, " "+zone.Dashed(a)+".")
 		})
 	}

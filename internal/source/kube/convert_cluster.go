@@ -2,6 +2,7 @@ package kube
 
 import (
 	"net/netip"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -20,8 +21,9 @@ func convertPod(o *corev1.Pod) *model.Pod {
 		Done:     o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed,
 		Deleting: o.DeletionTimestamp != nil,
 		Hostname: o.Spec.Hostname, Subdomain: o.Spec.Subdomain,
-		Search: o.Spec.DNSPolicy == corev1.DNSClusterFirst && (o.Spec.DNSConfig == nil || len(o.Spec.DNSConfig.Searches) == 0),
+		Resolver: convertResolver(&o.Spec),
 	}
+	p.Search = p.Resolver == nil || p.Resolver.Policy == "" && len(p.Resolver.Search) == 0
 	for _, ip := range o.Status.PodIPs {
 		p.IPs = append(p.IPs, addrs(ip.IP)...)
 	}
@@ -35,6 +37,25 @@ func convertPod(o *corev1.Pod) *model.Pod {
 		p.Ports = append(p.Ports, containerPorts(&o.Spec.Containers[i])...)
 	}
 	return p
+}
+
+func convertResolver(o *corev1.PodSpec) *model.Resolver {
+	r := &model.Resolver{Ndots: -1}
+	if o.DNSPolicy != corev1.DNSClusterFirst { // "": a manifest without the API server's default, which is that
+		r.Policy = string(o.DNSPolicy)
+	}
+	if c := o.DNSConfig; c != nil {
+		r.Search = c.Searches
+		for _, option := range c.Options {
+			if n, err := strconv.Atoi(deref(option.Value, "")); option.Name == "ndots" && err == nil {
+				r.Ndots = n
+			}
+		}
+	}
+	if r.Policy == "" && len(r.Search) == 0 && r.Ndots < 0 {
+		return nil
+	}
+	return r
 }
 
 func containerPorts(c *corev1.Container) []model.ContainerPort {
