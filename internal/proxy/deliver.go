@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
@@ -155,8 +157,28 @@ func (f *front) abort() {
 // pieces that a slow client can take within its time.
 const (
 	spliceFrom  = 64 << 10
-	splicePiece = 1 << 20
+	splicePiece = 256 << 10
 )
+
+var errStuck = errors.New("the other side takes nothing")
+
+// splicePart moves a piece of what is left from socket to socket. It waits for from as
+// long as read says, and for to as long as write does. After errStuck, which says that to
+// is what it waited for, there is no going on: what was between the two is lost.
+func splicePart(to, from *net.TCPConn, left int64, read, write time.Duration) (int64, error) {
+	write = max(write, 2*read) // or it could not be told which of the two it was
+	begun := time.Now()
+	_ = from.SetReadDeadline(begun.Add(read))
+	_ = to.SetWriteDeadline(begun.Add(write))
+	n, err := to.ReadFrom(&io.LimitedReader{R: from, N: min(left, splicePiece)})
+	switch {
+	case h1.IsTimeout(err) && time.Since(begun) >= write:
+		err = errStuck
+	case err == nil && n == 0:
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
 
 // splice moves what is left of a long body, if both connections allow it.
 func (f *front) splice(up *h1.Conn, b *h1.Body, since *time.Time) error {
@@ -168,9 +190,7 @@ func (f *front) splice(up *h1.Conn, b *h1.Body, since *time.Time) error {
 	defer f.conn.Unhurried()
 	*since = time.Now()
 	for b.Left() > 0 {
-		_ = from.SetReadDeadline(time.Now().Add(lookAround(*since)))
-		_ = to.SetWriteDeadline(time.Now().Add(clientTimeout))
-		n, err := to.ReadFrom(&io.LimitedReader{R: from, N: min(b.Left(), splicePiece)})
+		n, err := splicePart(to, from, b.Left(), lookAround(*since), clientTimeout)
 		b.Took(n)
 		f.exchange.writer.bytes += n
 		switch {
@@ -180,8 +200,6 @@ func (f *front) splice(up *h1.Conn, b *h1.Body, since *time.Time) error {
 			if err := f.patient(since); err != nil {
 				return err
 			}
-		case err == nil:
-			return io.ErrUnexpectedEOF
 		default:
 			return err
 		}

@@ -71,7 +71,52 @@ func (p *pump) move() error {
 		if err := p.sent(p.up.send(part, rule.Forward.Timeouts.Send)); err != nil {
 			return err
 		}
+		if err := p.splice(); err != nil {
+			return err
+		}
 	}
+}
+
+// splice moves what is left of a long body from socket to socket inside the kernel, if
+// both connections allow it. That it is not longer than it may be is known: its length is.
+func (p *pump) splice() error {
+	f, plain := p.call.down.(*front)
+	l, ok := p.up.(*link)
+	if !plain || !ok || f.head.Chunked || f.body.Left() < spliceFrom || f.body.Pending() {
+		return nil
+	}
+	from, to := f.conn.Plain(), l.conn.Plain()
+	if from == nil || to == nil {
+		return nil
+	}
+	defer f.conn.UnhurriedRead() // the deadlines are others now
+	defer l.conn.UnhurriedWrite()
+	within := p.call.exchange.rule.Forward.Timeouts.Send
+	for last := time.Now(); f.body.Left() > 0; {
+		if f.body.Left() <= splicePiece {
+			p.ending.Store(true) // before the endpoint can answer to the last of it
+		}
+		n, err := splicePart(to, from, f.body.Left(), tick, within)
+		if f.body.Took(n); n > 0 {
+			last = time.Now()
+		}
+		switch {
+		case f.stop.Load():
+			return errTakenBack
+		case n > 0 && (err == nil || h1.IsTimeout(err)):
+		case err == errStuck:
+			return errSendTimeout
+		case h1.IsTimeout(err):
+			if time.Since(last) > f.server.live.Load().clients.Body {
+				return errSlowBody
+			}
+		case err == io.ErrUnexpectedEOF, f.conn.Gone():
+			return errClientGone
+		default:
+			return errRefusedBody
+		}
+	}
+	return nil
 }
 
 func (p *pump) sent(err error) error {

@@ -256,6 +256,19 @@ func (c *Conn) Unhurried() {
 	_ = c.SetDeadline(time.Time{})
 }
 
+// UnhurriedRead takes the deadline of reads away, and UnhurriedWrite that of writes, for
+// somebody who is beside another goroutine that does the other.
+func (c *Conn) UnhurriedRead() {
+	c.readBy = time.Time{}
+	_ = c.SetReadDeadline(time.Time{})
+}
+
+// UnhurriedWrite: see UnhurriedRead.
+func (c *Conn) UnhurriedWrite() {
+	c.writeBy = time.Time{}
+	_ = c.SetWriteDeadline(time.Time{})
+}
+
 // IsTimeout reports whether a read or write gave up waiting.
 func IsTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
