@@ -258,7 +258,7 @@ func (f *front) begin() {
 func (f *front) serveOne() {
 	f.begin()
 	f.served++
-	if most := f.server.live.Load().clients.Requests; most > 0 && f.served >= most {
+	if limits := &f.server.live.Load().clients; limits.Idle == 0 || limits.Requests > 0 && f.served >= limits.Requests {
 		f.closing = true
 	}
 	f.exchange.run(f.listener)

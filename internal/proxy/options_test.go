@@ -88,6 +88,14 @@ func TestOptionsOfConnections(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no second request", func(t *testing.T) {
+		w := optioned(t, nothing, "keep-alive", "0", "keep-alive-requests", "100")
+		c := w.dial("http")
+		io.WriteString(c, head+"\r\n")
+		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || !resp.Close {
+			t.Errorf("%v, %v", resp, err)
+		}
+	})
 	t.Run("streams", func(t *testing.T) {
 		conn := tls.Client(w.dial("https"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 		io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")

@@ -307,7 +307,7 @@ func (s *Server) streamOptions(listener string, limits *nginx.Clients) *h2.Optio
 	return &h2.Options{
 		Handle:     func(st *h2.Stream) { s.serveStream(listener, st) },
 		MaxStreams: limits.Streams, MaxHead: maxHeader, Window: streamWindow, ConnWindow: connWindow,
-		IdleTimeout: limits.Idle, HeadTimeout: limits.Header, WriteTimeout: clientTimeout,
+		IdleTimeout: max(limits.Idle, time.Second), HeadTimeout: limits.Header, WriteTimeout: clientTimeout,
 		Panic: func(what any, stack []byte) {
 			s.opts.Log.Error("panic in a stream", "panic", what, "stack", string(stack))
 		},

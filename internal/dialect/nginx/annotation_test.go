@@ -290,7 +290,7 @@ func TestOptionValues(t *testing.T) {
 		want       func(o *Options) bool
 		rejected   string // "": nothing is
 	}{
-		{"keep-alive", "0", func(o *Options) bool { return o.Clients.Requests == 1 }, ""},
+		{"keep-alive", "0", func(o *Options) bool { return o.Clients.Idle == 0 }, ""},
 		{"keep-alive", "10", func(o *Options) bool { return o.Clients.Idle == 10*time.Second }, ""},
 		{"client-header-timeout", "5", func(o *Options) bool { return o.Clients.Header == 5*time.Second }, ""},
 		{"http2-max-concurrent-streams", "0", none, "0 would let nobody in"},

@@ -14,7 +14,7 @@ import (
 type Clients struct {
 	Header   time.Duration // until the head of a request has come
 	Body     time.Duration // between two reads of its body
-	Idle     time.Duration // between two requests
+	Idle     time.Duration // between two requests; 0: there is no second one
 	Requests int           // of one connection, then it is closed; 0: any number
 	Streams  int           // of HTTP/2, at a time
 	Preamble time.Duration // until a header of the PROXY protocol has come
@@ -41,15 +41,7 @@ func servingOptions() []Option {
 		{Doc: dialect.Doc{Key: "http2-max-concurrent-streams", Default: "128", Text: "Requests under way on one connection of HTTP/2"},
 			set: func(o *Options, v string) error { return set(&o.Clients.Streams, v, parsePositive) }},
 		{Doc: dialect.Doc{Key: "keep-alive", Default: "75", Text: "Seconds that a connection is kept between two requests; 0 closes it after each"},
-			set: func(o *Options, v string) error {
-				d, err := parseSecondsOrNone(v)
-				if err == nil && d == 0 {
-					o.Clients.Requests = 1
-				} else if err == nil {
-					o.Clients.Idle = d
-				}
-				return err
-			}},
+			set: func(o *Options, v string) error { return set(&o.Clients.Idle, v, parseSecondsOrNone) }},
 		{Doc: dialect.Doc{Key: "keep-alive-requests", Default: "any number", Text: "Requests of one connection, then it is closed"},
 			set: func(o *Options, v string) error { return set(&o.Clients.Requests, v, parseCount) }},
 		{Doc: dialect.Doc{Key: "large-client-header-buffers", Default: "4 8k", Text: "Accepted if it asks for no more than 32k in all, which is what the head of a request may have; beyond it 431"},
