@@ -142,7 +142,8 @@ func (c *call) relay(target route.BackendKey) {
 		begun := time.Now()
 		up, err := c.attempt(e, pool.protocol(forward, x.scheme() == "https"), dial)
 		if err == nil {
-			e.observe(time.Since(begun), time.Now())
+			took := time.Since(begun)
+			e.observe(took, begun.Add(took))
 			others := (forward.Tries == 0 || x.tries < forward.Tries) && len(pool.endpoints) > len(tried)
 			if !others || !c.unwanted() || !pool.budget.retry() {
 				e.succeeded()

@@ -163,7 +163,7 @@ func (f *front) next(first bool) (came, rests bool) {
 			return false, rests
 		}
 	}
-	for begun := time.Now(); ; {
+	for begun := (time.Time{}); ; {
 		n, err := f.head.Parse(c.Buffered())
 		if n > 0 && err == nil {
 			c.Take(n)
@@ -174,6 +174,9 @@ func (f *front) next(first bool) (came, rests bool) {
 			return false, false
 		}
 		if err == nil {
+			if begun.IsZero() { // it has not come with the first octet, as it mostly does
+				begun = time.Now()
+			}
 			f.reading.Store(begun.UnixNano())
 			err = c.Fill(lookAround(begun), maxHeader)
 			f.reading.Store(0)

@@ -24,7 +24,8 @@ type Conn struct {
 	box  *box // where in and Out come from, if they did not grow
 	Out  []byte
 
-	readBy, writeBy time.Time // the deadlines that are set
+	begun           time.Time
+	readBy, writeBy time.Duration // since begun: the deadlines that are set; 0: none
 }
 
 const small = 4 << 10
@@ -54,7 +55,7 @@ func (p *Buffers) Return(b *[Large]byte) { p.large.Put(b) }
 
 // NewConn returns a Conn over c, which is TCP, or TLS over TCP.
 func NewConn(c net.Conn) *Conn {
-	conn := &Conn{Conn: c}
+	conn := &Conn{Conn: c, begun: time.Now()}
 	if over, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = over.NetConn()
 	}
@@ -164,7 +165,7 @@ func (c *Conn) Ask(write, read time.Duration) error {
 	sent, n, err := s.Ask(c.Out, c.in)
 	c.w = n
 	if err != nil {
-		c.readBy = time.Time{}
+		c.readBy = 0
 	}
 	if sent < len(c.Out) && err != nil && !IsTimeout(err) {
 		return err
@@ -184,24 +185,24 @@ func (c *Conn) ReadWithin(b []byte, d time.Duration) (int, error) {
 	case n == 0 && err == nil:
 		err = io.ErrNoProgress
 	case err != nil:
-		c.readBy = time.Time{} // somebody else may have moved the deadline, to wake us
+		c.readBy = 0 // somebody else may have moved the deadline, to wake us
 	}
 	return n, err
 }
 
 func (c *Conn) allowRead(d time.Duration) error {
-	now := time.Now()
-	if left := c.readBy.Sub(now); left >= d && left <= 2*d {
+	now := time.Since(c.begun) // half of what time.Now costs
+	if left := c.readBy - now; left >= d && left <= 2*d {
 		return nil
 	}
-	c.readBy = now.Add(2 * d)
-	return c.SetReadDeadline(c.readBy)
+	c.readBy = now + 2*d
+	return c.SetReadDeadline(c.begun.Add(c.readBy))
 }
 
 // Await waits, without a buffer, up to d for something to read, and buffers it.
 func (c *Conn) Await(p *Buffers, d time.Duration) error {
 	c.Rest(p)
-	c.readBy = time.Time{}
+	c.readBy = 0
 	if err := c.SetReadDeadline(time.Now().Add(d)); err != nil {
 		return err
 	}
@@ -226,10 +227,10 @@ func (c *Conn) WriteWithin(b []byte, d time.Duration) error {
 		if len(part) > 64<<10 {
 			part = part[:64<<10] // so that slow progress is progress
 		}
-		now := time.Now()
-		if left := c.writeBy.Sub(now); left < d || left > 2*d {
-			c.writeBy = now.Add(2 * d)
-			if err := c.SetWriteDeadline(c.writeBy); err != nil {
+		now := time.Since(c.begun)
+		if left := c.writeBy - now; left < d || left > 2*d {
+			c.writeBy = now + 2*d
+			if err := c.SetWriteDeadline(c.begun.Add(c.writeBy)); err != nil {
 				return err
 			}
 		}
@@ -252,20 +253,20 @@ func (c *Conn) Flush(d time.Duration) error {
 
 // Unhurried takes the deadlines away.
 func (c *Conn) Unhurried() {
-	c.readBy, c.writeBy = time.Time{}, time.Time{}
+	c.readBy, c.writeBy = 0, 0
 	_ = c.SetDeadline(time.Time{})
 }
 
 // UnhurriedRead takes the deadline of reads away, and UnhurriedWrite that of writes, for
 // somebody who is beside another goroutine that does the other.
 func (c *Conn) UnhurriedRead() {
-	c.readBy = time.Time{}
+	c.readBy = 0
 	_ = c.SetReadDeadline(time.Time{})
 }
 
 // UnhurriedWrite: see UnhurriedRead.
 func (c *Conn) UnhurriedWrite() {
-	c.writeBy = time.Time{}
+	c.writeBy = 0
 	_ = c.SetWriteDeadline(time.Time{})
 }
 
