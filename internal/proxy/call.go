@@ -54,8 +54,9 @@ type downstream interface {
 	write(part []byte, more bool) error
 	// shut ends it.
 	shut(trailer []h1.Field) error
-	// abort lets the client see that the response is not complete.
-	abort()
+	// abort lets the client see that the response is not complete, and why, where its
+	// protocol can say so.
+	abort(why error)
 	// tunnel turns the exchange, whose response is a change of protocol, into a pipe.
 	tunnel(up io.ReadWriteCloser, already []byte)
 }
@@ -285,7 +286,7 @@ func (c *call) deliver(up upstream) {
 	}
 	if err != nil {
 		x.err = err
-		c.down.abort() // what was promised cannot be kept; the client sees it end early
+		c.down.abort(err) // what was promised cannot be kept; the client sees it end early
 	}
 	up.end(c, well)
 }

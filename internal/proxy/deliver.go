@@ -148,7 +148,7 @@ func (f *front) shut(trailer []h1.Field) error {
 	return nil
 }
 
-func (f *front) abort() {
+func (f *front) abort(error) {
 	f.broken = true
 	_ = f.conn.Flush(clientTimeout)
 }

@@ -122,6 +122,9 @@ func (x *exchange) answerError(err error) {
 		x.fail(http.StatusGatewayTimeout, "endpoint "+service+": "+err.Error())
 	case isDialError(err):
 		x.fail(http.StatusBadGateway, "no connection to endpoint "+service)
+	case x.call.resets(err):
+		x.writer.status = http.StatusBadGateway // in logs and metrics
+		x.call.down.abort(err)
 	default:
 		x.fail(http.StatusBadGateway, "endpoint "+service+" gave no valid answer")
 	}

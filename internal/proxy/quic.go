@@ -283,7 +283,7 @@ func (e *errand) shut(trailer []h1.Field) error {
 	return nil
 }
 
-func (e *errand) abort() { e.aborted = true }
+func (e *errand) abort(error) { e.aborted = true }
 
 // tunnel ends what nobody has asked for: an upgrade is not known to HTTP/3, and
 // extended CONNECT (RFC 9220) is not offered.

@@ -94,7 +94,7 @@ func (c *stream) part(scratch []byte) ([]byte, error) {
 // protocolless says that the body is one, and not the stream of a gRPC call or of
 // another protocol, which may be silent for as long as it likes.
 func (c *stream) protocolless() bool {
-	return c.exchange.protocol == "" && !strings.HasPrefix(c.request.Get("Content-Type"), "application/grpc")
+	return c.exchange.protocol == "" && !c.grpc()
 }
 
 func (c *stream) trailer() []h1.Field { return c.h2.Trailer() }
@@ -204,9 +204,26 @@ func (c *stream) shut(trailer []h1.Field) error {
 	})
 }
 
-func (c *stream) abort() {
+func (c *stream) abort(why error) {
 	c.shutUp = true
-	c.h2.Cancel(h2.InternalError)
+	code := h2.InternalError
+	if reset := (*h2.StreamError)(nil); c.grpc() && errors.As(why, &reset) && reset.Peer {
+		code = reset.Code // what a status means to gRPC's clients depends on it
+	}
+	c.h2.Cancel(code)
+}
+
+func (c *stream) grpc() bool {
+	return strings.HasPrefix(c.request.Get("Content-Type"), "application/grpc")
+}
+
+// resets says that an endpoint has reset the stream of a gRPC call whose client has a
+// stream, too, and so can be told just that: a server does it when the call's time is
+// over, and a status in its place would be another end than the client expects.
+func (c *call) resets(err error) bool {
+	s, multiplexed := c.down.(*stream)
+	reset := (*h2.StreamError)(nil)
+	return multiplexed && s.grpc() && errors.As(err, &reset) && reset.Peer
 }
 
 // tunnel is the answer to an extended CONNECT (RFC 8441, section 5): 200 is what 101

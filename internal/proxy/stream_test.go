@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -273,6 +274,64 @@ func cleartext() *http.Protocols {
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)
 	return p
+}
+
+// TestGRPCReset: a gRPC server that ends a call by a reset, as when its time is over,
+// reaches a client of HTTP/2 as that reset; other requests get a status.
+func TestGRPCReset(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ing := ingress("i", "", "/ a")
+	ing.Annotations[nginx.Prefix+"backend-protocol"] = "GRPC"
+	w.set(service("a"), slice("a", resetting(t, http2.ErrCodeCancel)), ing)
+	f := w.framed()
+	f.get(1, "content-type", "application/grpc+proto")
+	f.until(func(fr http2.Frame) bool {
+		if h, ok := fr.(*http2.MetaHeadersFrame); ok {
+			t.Fatalf("a status instead of the reset: %v", h.PseudoValue("status"))
+		}
+		return resetOf(1, http2.ErrCodeCancel)(fr)
+	}, "reset of a gRPC call")
+	f.get(3)
+	f.until(func(fr http2.Frame) bool {
+		h, ok := fr.(*http2.MetaHeadersFrame)
+		return ok && h.StreamID == 3 && h.PseudoValue("status") == "502"
+	}, "status of another request")
+}
+
+// resetting is an endpoint that speaks HTTP/2 and resets every stream.
+func resetting(t *testing.T, code http2.ErrCode) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				f := http2.NewFramer(c, c)
+				io.ReadFull(c, make([]byte, len(http2.ClientPreface)))
+				f.WriteSettings()
+				f.WriteSettingsAck()
+				for {
+					fr, err := f.ReadFrame()
+					if err != nil {
+						return
+					}
+					if h, ok := fr.(*http2.HeadersFrame); ok {
+						f.WriteRSTStream(h.StreamID, code)
+					}
+				}
+			}()
+		}
+	}()
+	return addrPort(l.Addr())
 }
 
 // TestGRPC: trailers after a body, trailers that are all there is, both ways at once.
