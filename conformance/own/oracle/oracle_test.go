@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -205,11 +206,8 @@ func theirPort(w world, family corev1.IPFamily, name proxy.ServicePortName, port
 	for _, ip := range port.ExternalIPs() {
 		add("ExternalIP", ip.String(), port.Port(), choose(false), external, "all")
 	}
+	ranges := theirRanges(w, port)
 	for _, ip := range port.LoadBalancerVIPs() {
-		var ranges []string
-		for _, r := range port.LoadBalancerSourceRanges() {
-			ranges = append(ranges, r.String())
-		}
 		admits := "all"
 		if len(ranges) > 0 {
 			admits = set(ranges)
@@ -220,6 +218,27 @@ func theirPort(w world, family corev1.IPFamily, name proxy.ServicePortName, port
 		add("NodePort", "node", port.NodePort(), choose(false), external, "all")
 	}
 	return lines
+}
+
+// theirRanges are the sources that LoadBalancer addresses admit. Where the node is one,
+// so are these addresses themselves (allowFromNode in kube-proxy's rules).
+func theirRanges(w world, port proxy.ServicePort) []string {
+	admits := func(ip net.IP) bool {
+		return slices.ContainsFunc(port.LoadBalancerSourceRanges(), func(r *net.IPNet) bool { return r.Contains(ip) })
+	}
+	var ranges []string
+	for _, r := range port.LoadBalancerSourceRanges() {
+		ranges = append(ranges, r.String())
+	}
+	if slices.ContainsFunc(w.node.Status.Addresses, func(a corev1.NodeAddress) bool { return admits(net.ParseIP(a.Address)) }) {
+		for _, vip := range port.LoadBalancerVIPs() {
+			if !admits(vip) { // else there is nothing to add
+				addr := netip.MustParseAddr(vip.String())
+				ranges = append(ranges, netip.PrefixFrom(addr, addr.BitLen()).String())
+			}
+		}
+	}
+	return ranges
 }
 
 func theirSet(list []proxy.Endpoint) string {
