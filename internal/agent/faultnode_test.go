@@ -15,7 +15,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -281,25 +280,7 @@ func (w *faultWorld) unharmed(loads []*testkit.Load) {
 type agentProcess struct {
 	w   *faultWorld
 	cmd *exec.Cmd
-	log *logText
-}
-
-// logText is what a process has written so far.
-type logText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logText) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log *testkit.Text
 }
 
 func (w *faultWorld) startAgent(s agentSpec) *agentProcess {
@@ -312,7 +293,7 @@ func (w *faultWorld) startAgent(s agentSpec) *agentProcess {
 	if err != nil {
 		w.Fatal(err)
 	}
-	a := &agentProcess{w: w, cmd: testkit.Reexec(w, w.node1.NS, filepath.Join(w.cgroup, "kubepods/agent"), agentEnv+"="+string(text)), log: &logText{}}
+	a := &agentProcess{w: w, cmd: testkit.Reexec(w, w.node1.NS, filepath.Join(w.cgroup, "kubepods/agent"), agentEnv+"="+string(text)), log: &testkit.Text{}}
 	if s.Program != "" {
 		a.cmd.Path = s.Program
 	}

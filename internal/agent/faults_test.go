@@ -299,14 +299,7 @@ func TestUplinkDisappears(t *testing.T) {
 func (w *faultWorld) troubled(reason, fix string) {
 	w.Helper()
 	w.await(reason, func() bool { return w.agent.metric(fmt.Sprintf("fairway_problem{reason=%q}", reason)) == 1 })
-	w.await("a line in the log", func() bool {
-		for line := range strings.Lines(w.agent.log.String()) {
-			if strings.Contains(line, reason) && strings.Contains(line, fix) {
-				return true
-			}
-		}
-		return false
-	})
+	w.await("a line in the log", func() bool { return len(w.agent.log.Lines(reason, fix)) > 0 })
 	if text := w.agent.get("/readyz"); !strings.Contains(text, fix) {
 		w.Errorf("/readyz says %q, want %q in it", text, fix)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/fairway-net/fairway/internal/dialect/nginx"
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // behind is a world with one backend for all requests.
@@ -261,23 +262,22 @@ func TestBadResponses(t *testing.T) {
 
 // scripted is a backend that reads the head of one request, says something and closes.
 func scripted(t *testing.T, answer string) netip.AddrPort {
+	return listening(t, func(c net.Conn) {
+		_, _ = http.ReadRequest(bufio.NewReader(c))
+		_, _ = io.WriteString(c, answer)
+	})
+}
+
+// listening is a backend that serves each connection as it is told.
+func listening(t *testing.T, serve func(net.Conn)) netip.AddrPort {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = http.ReadRequest(bufio.NewReader(c))
-			_, _ = io.WriteString(c, answer)
-			c.Close()
-		}
-	}()
-	return netip.MustParseAddrPort(l.Addr().String())
+	testkit.Accept(l, serve)
+	return addrPort(l.Addr())
 }
 
 // TestLongBodies moves bodies that fit into no buffer, both ways at once, over

@@ -63,15 +63,7 @@ func TestStreams(t *testing.T) {
 		o.StreamAddr = func(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	})
 	l, pc, backend := testkit.Loopback(t)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { io.Copy(c, c); c.Close() }()
-		}
-	}()
+	testkit.Accept(l, func(c net.Conn) { io.Copy(c, c) })
 	go func() {
 		b := make([]byte, 2000)
 		for {
@@ -176,20 +168,11 @@ func TestStreamsOfConfigMaps(t *testing.T) {
 func talker(t *testing.T, name string) netip.AddrPort {
 	t.Helper()
 	l, pc, addr := testkit.Loopback(t)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				for s := bufio.NewScanner(c); s.Scan(); {
-					fmt.Fprintf(c, "%s: %s\n", name, s.Text())
-				}
-			}()
+	testkit.Accept(l, func(c net.Conn) {
+		for s := bufio.NewScanner(c); s.Scan(); {
+			fmt.Fprintf(c, "%s: %s\n", name, s.Text())
 		}
-	}()
+	})
 	go func() {
 		b := make([]byte, 2000)
 		for {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -143,27 +142,9 @@ func TestOptionsOfTLS(t *testing.T) {
 	}
 }
 
-// lockedBuilder is a strings.Builder for several goroutines.
-type lockedBuilder struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuilder) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuilder) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func TestOptionsOfTheAccessLog(t *testing.T) {
 	t.Parallel()
-	var log lockedBuilder
+	var log testkit.Text
 	w := optioned(t, func(o *Options) { o.AccessLog = &AccessLog{To: &log} }, "skip-access-log-urls", "/healthz,~^/static", "default-backend-service", "default/a")
 	for _, url := range []string{"http://h.example/healthz", "http://h.example/healthz?x", "http://h.example/static/y", "http://nobodys.example/z", "http://h.example/last"} {
 		if resp, _ := w.get(url); resp.StatusCode != 200 {
@@ -186,15 +167,7 @@ func TestOptionsOfStreams(t *testing.T) {
 	var slices []any
 	for i := range 2 {
 		l, pc, addr := testkit.Loopback(t)
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go io.Copy(c, c)
-			}
-		}()
+		testkit.Accept(l, func(c net.Conn) { io.Copy(c, c) })
 		go func() {
 			b := make([]byte, 100)
 			for {

@@ -91,35 +91,21 @@ func TestProxyProtocolToEndpoints(t *testing.T) {
 func TestProxyProtocolNamesTheClient(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *Options) { o.ProxyProtocol = true })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	heads := make(chan string, 10)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
+	backend := listening(t, func(c net.Conn) {
+		var head []byte
+		for b := make([]byte, 4096); !bytes.HasSuffix(head, []byte("\r\n\r\n")); {
+			n, err := c.Read(b)
+			if head = append(head, b[:n]...); err != nil {
+				break
 			}
-			go func() {
-				defer c.Close()
-				var head []byte
-				for b := make([]byte, 4096); !bytes.HasSuffix(head, []byte("\r\n\r\n")); {
-					n, err := c.Read(b)
-					if head = append(head, b[:n]...); err != nil {
-						break
-					}
-				}
-				heads <- string(head)
-				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-			}()
 		}
-	}()
+		heads <- string(head)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	})
 	svc := service("a")
 	svc.Annotations = map[string]string{fairway.Prefix + "proxy-protocol": "v1"}
-	w.set(svc, slice("a", netip.MustParseAddrPort(l.Addr().String())), ingress("i", "h", "/ a"))
+	w.set(svc, slice("a", backend), ingress("i", "h", "/ a"))
 	for said, want := range map[string]string{
 		"PROXY TCP4 192.0.2.7 198.51.100.9 4711 80\r\n": "PROXY TCP4 192.0.2.7 198.51.100.9 4711 80\r\nGET / HTTP/1.1\r\n",
 		"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n":    "PROXY TCP6 2001:0db8:0000:0000:0000:0000:0000:0001 2001:0db8:0000:0000:0000:0000:0000:0002 1 2\r\nGET / HTTP/1.1\r\n",

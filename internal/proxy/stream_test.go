@@ -301,37 +301,21 @@ func TestGRPCReset(t *testing.T) {
 
 // resetting is an endpoint that speaks HTTP/2 and resets every stream.
 func resetting(t *testing.T, code http2.ErrCode) netip.AddrPort {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
+	return listening(t, func(c net.Conn) {
+		f := http2.NewFramer(c, c)
+		io.ReadFull(c, make([]byte, len(http2.ClientPreface)))
+		f.WriteSettings()
+		f.WriteSettingsAck()
 		for {
-			c, err := l.Accept()
+			fr, err := f.ReadFrame()
 			if err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				f := http2.NewFramer(c, c)
-				io.ReadFull(c, make([]byte, len(http2.ClientPreface)))
-				f.WriteSettings()
-				f.WriteSettingsAck()
-				for {
-					fr, err := f.ReadFrame()
-					if err != nil {
-						return
-					}
-					if h, ok := fr.(*http2.HeadersFrame); ok {
-						f.WriteRSTStream(h.StreamID, code)
-					}
-				}
-			}()
+			if h, ok := fr.(*http2.HeadersFrame); ok {
+				f.WriteRSTStream(h.StreamID, code)
+			}
 		}
-	}()
-	return addrPort(l.Addr())
+	})
 }
 
 // TestGRPC: trailers after a body, trailers that are all there is, both ways at once.

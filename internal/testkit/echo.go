@@ -33,15 +33,7 @@ func (n *NS) Serve(addr string) {
 		n.t.Fatalf("serve at %s in %s: %v", addr, n.Name, err)
 	}
 	n.t.Cleanup(func() { l.Close(); u.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go serveConn(n.Name, c)
-		}
-	}()
+	Accept(l, func(c net.Conn) { serveConn(n.Name, c) })
 	go func() {
 		buf := make([]byte, 65536)
 		for {
@@ -55,7 +47,6 @@ func (n *NS) Serve(addr string) {
 }
 
 func serveConn(name string, c net.Conn) {
-	defer c.Close()
 	lines := bufio.NewScanner(c)
 	for lines.Scan() {
 		if _, err := fmt.Fprintf(c, "%s %s %s\n", name, unmap(c.RemoteAddr()), lines.Text()); err != nil {

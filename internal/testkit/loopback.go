@@ -21,3 +21,19 @@ func Loopback(t testing.TB) (net.Listener, net.PacketConn, netip.AddrPort) {
 	t.Cleanup(func() { pc.Close() })
 	return l, pc, l.Addr().(*net.TCPAddr).AddrPort()
 }
+
+// Accept lets serve have each connection of l, all at once, and closes it thereafter.
+func Accept(l net.Listener, serve func(net.Conn)) {
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
+		}
+	}()
+}
