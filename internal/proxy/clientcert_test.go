@@ -1,50 +1,21 @@
 package proxy
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // issued makes an authority (PEM) and a certificate of it for a client called cn.
 func issued(t *testing.T, cn string) (ca string, client tls.Certificate) {
 	t.Helper()
-	make := func(name string, parent *x509.Certificate, signer *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-		if parent == nil {
-			c.IsCA, c.BasicConstraintsValid, parent, signer = true, true, c, key
-		} else {
-			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-		}
-		der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), signer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return der, key
-	}
-	der, key := make("authority", nil, nil)
-	parent, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, leafKey := make(cn, parent, key)
-	var b bytes.Buffer
-	_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return b.String(), tls.Certificate{Certificate: [][]byte{leaf}, PrivateKey: leafKey}
+	a := (*testkit.Authority)(nil).Authority(t, "authority")
+	return a.PEM(), *ofClient(t, a, &x509.Certificate{Subject: pkix.Name{CommonName: cn}})
 }
 
 // TestClientCertificates: the answer comes in HTTP, whatever the certificate.

@@ -2,76 +2,27 @@ package proxy
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
-// authority issues certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	by   *authority // nil: itself
-}
-
-func (a *authority) pem() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
-}
-
-// authority makes one below a; below nil, a root.
-func (a *authority) authority(t *testing.T, name string) *authority {
-	der, key := a.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert, key, a}
-}
-
-func (a *authority) sign(t *testing.T, template *x509.Certificate) ([]byte, *ecdsa.PrivateKey) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	if template.NotAfter.IsZero() {
-		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	}
-	parent, signer := template, key
-	if a != nil {
-		parent, signer = a.cert, a.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der, key
-}
-
-// leaf makes a certificate with the chain up to, and without, the root.
-func (a *authority) leaf(t *testing.T, template *x509.Certificate) *tls.Certificate {
+// ofClient is a certificate that a issues to a client, if template does not say to whom.
+func ofClient(t *testing.T, a *testkit.Authority, template *x509.Certificate) *tls.Certificate {
 	if template.ExtKeyUsage == nil {
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	}
-	der, key := a.sign(t, template)
-	c := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	for ; a.by != nil; a = a.by {
-		c.Certificate = append(c.Certificate, a.cert.Raw)
-	}
-	return c
+	return a.Issue(t, template)
 }
 
 // TestClientCertificatesLikeNginx asks Debian's nginx, configured as ingress-nginx
@@ -80,9 +31,9 @@ func (a *authority) leaf(t *testing.T, template *x509.Certificate) *tls.Certific
 func TestClientCertificatesLikeNginx(t *testing.T) {
 	w := &twins{world: newWorld(t), seen: map[string]*sight{}}
 	main := w.endpoint("main")
-	root := (*authority)(nil).authority(t, "root")
-	one := root.authority(t, "one")
-	two := one.authority(t, "two")
+	root := (*testkit.Authority)(nil).Authority(t, "root")
+	one := root.Authority(t, "one")
+	two := one.Authority(t, "two")
 	server := secret(t, "server", "on.example")
 	hosts := []struct{ host, annotations, nginx string }{
 		{"on.example", "auth-tls-pass-certificate-to-upstream=true", "ssl_verify_client on; ssl_verify_depth 1;"},
@@ -99,7 +50,7 @@ func TestClientCertificatesLikeNginx(t *testing.T) {
 	conf.WriteString(`  access_log off; server_tokens off; ssl_certificate server.crt; ssl_certificate_key server.key; ssl_client_certificate ca.crt;
   proxy_set_header Host $http_host; proxy_set_header ssl-client-cert ""; proxy_set_header ssl-client-verify $ssl_client_verify; proxy_set_header ssl-client-subject-dn $ssl_client_s_dn; proxy_set_header ssl-client-issuer-dn $ssl_client_i_dn;
 `)
-	objects := []any{opaque("ca", "ca.crt", root.pem()), service("main"), slice("main", netip.MustParseAddrPort(main))}
+	objects := []any{opaque("ca", "ca.crt", root.PEM()), service("main"), slice("main", netip.MustParseAddrPort(main))}
 	for i, h := range hosts {
 		cert := ""
 		if i == 0 {
@@ -113,7 +64,7 @@ func TestClientCertificatesLikeNginx(t *testing.T) {
 		}
 		objects = append(objects, ing)
 	}
-	w.runNginx(conf.String(), map[string]string{"ca.crt": root.pem(), "server.crt": string(server.Data["tls.crt"]), "server.key": string(server.Data["tls.key"])})
+	w.runNginx(conf.String(), map[string]string{"ca.crt": root.PEM(), "server.crt": string(server.Data["tls.crt"]), "server.key": string(server.Data["tls.key"])})
 	w.set(objects...)
 	email := pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}, Value: "alice@example.com"}
 	unit := pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{0, 9, 2342, 19200300, 100, 1, 25}, Value: "corp"}
@@ -122,13 +73,13 @@ func TestClientCertificatesLikeNginx(t *testing.T) {
 	alice := pkix.Name{CommonName: "alice"}
 	hour := time.Hour
 	clients := map[string]*tls.Certificate{
-		"nobody": nil, "alice": root.leaf(t, &x509.Certificate{Subject: alice}), "full": root.leaf(t, &x509.Certificate{Subject: full}),
-		"one between": one.leaf(t, &x509.Certificate{Subject: alice}), "two between": two.leaf(t, &x509.Certificate{Subject: alice}),
-		"a stranger":    (*authority)(nil).authority(t, "root").leaf(t, &x509.Certificate{Subject: alice}),
-		"expired":       root.leaf(t, &x509.Certificate{Subject: alice, NotBefore: time.Now().Add(-2 * hour), NotAfter: time.Now().Add(-hour)}),
-		"too early":     root.leaf(t, &x509.Certificate{Subject: alice, NotBefore: time.Now().Add(hour), NotAfter: time.Now().Add(2 * hour)}),
-		"a server":      root.leaf(t, &x509.Certificate{Subject: alice, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}),
-		"nobody at all": root.leaf(t, &x509.Certificate{Subject: pkix.Name{Organization: []string{"CN=alice"}}}),
+		"nobody": nil, "alice": ofClient(t, root, &x509.Certificate{Subject: alice}), "full": ofClient(t, root, &x509.Certificate{Subject: full}),
+		"one between": ofClient(t, one, &x509.Certificate{Subject: alice}), "two between": ofClient(t, two, &x509.Certificate{Subject: alice}),
+		"a stranger":    ofClient(t, (*testkit.Authority)(nil).Authority(t, "root"), &x509.Certificate{Subject: alice}),
+		"expired":       ofClient(t, root, &x509.Certificate{Subject: alice, NotBefore: time.Now().Add(-2 * hour), NotAfter: time.Now().Add(-hour)}),
+		"too early":     ofClient(t, root, &x509.Certificate{Subject: alice, NotBefore: time.Now().Add(hour), NotAfter: time.Now().Add(2 * hour)}),
+		"a server":      ofClient(t, root, &x509.Certificate{Subject: alice, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}),
+		"nobody at all": ofClient(t, root, &x509.Certificate{Subject: pkix.Name{Organization: []string{"CN=alice"}}}),
 	}
 	for _, h := range hosts {
 		for who, cert := range clients {

@@ -1,18 +1,12 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +18,7 @@ import (
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/state"
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // world is a cluster as the gateway sees it, and a gateway on loopback.
@@ -190,23 +185,8 @@ func ingress(name, host string, rules ...string) *model.Ingress {
 // secret holds a new self-signed certificate.
 func secret(t testing.TB, name string, hosts ...string) *model.Secret {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: hosts, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var crt, k bytes.Buffer
-	pem.Encode(&crt, &pem.Block{Type: "CERTIFICATE", Bytes: der})
-	pem.Encode(&k, &pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	return &model.Secret{Name: named(name), Type: "kubernetes.io/tls", Data: map[string][]byte{"tls.crt": crt.Bytes(), "tls.key": k.Bytes()}}
+	crt, key := testkit.PEM(t, (*testkit.Authority)(nil).Issue(t, &x509.Certificate{DNSNames: hosts}))
+	return &model.Secret{Name: named(name), Type: "kubernetes.io/tls", Data: map[string][]byte{"tls.crt": []byte(crt), "tls.key": []byte(key)}}
 }
 
 // turnOf makes addr the next endpoint of port 80 of a Service.

@@ -1,21 +1,15 @@
 package tutorial
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fairway-net/fairway/internal/dialect/nginx"
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // certs are of one authority: that of the hosts and of the pods, one for a client, and
@@ -36,64 +30,16 @@ func (p pair) tls() []tls.Certificate {
 }
 
 func makeCerts(t *testing.T) certs {
-	ca, between := newIssuer(t, "annotations", nil), (*issuer)(nil)
-	between = newIssuer(t, "between", ca)
-	return certs{ca: ca.pem, server: ca.issue(t, "server", "*.annotations", "pods.internal"), client: ca.issue(t, "alice"),
-		deep: between.issue(t, "deep"), stranger: newIssuer(t, "annotations", nil).issue(t, "alice")}
+	root := (*testkit.Authority)(nil)
+	ca := root.Authority(t, "annotations")
+	return certs{ca: ca.PEM(), server: issue(t, ca, "server", "*.annotations", "pods.internal"), client: issue(t, ca, "alice"),
+		deep: issue(t, ca.Authority(t, "between"), "deep"), stranger: issue(t, root.Authority(t, "annotations"), "alice")}
 }
 
-type issuer struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  string
-	by   *issuer
-}
-
-func newIssuer(t *testing.T, name string, by *issuer) *issuer {
-	template := &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, key := sign(t, template, by)
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &issuer{cert, key, pemOf("CERTIFICATE", der), by}
-}
-
-func (i *issuer) issue(t *testing.T, name string, hosts ...string) pair {
-	der, key := sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: hosts, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}, i)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain := pemOf("CERTIFICATE", der)
-	for ; i.by != nil; i = i.by {
-		chain += i.pem
-	}
-	return pair{chain, pemOf("PRIVATE KEY", pkcs8)}
-}
-
-func sign(t *testing.T, template *x509.Certificate, by *issuer) ([]byte, *ecdsa.PrivateKey) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
-	parent, signer := template, key
-	if by != nil {
-		parent, signer = by.cert, by.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der, key
-}
-
-func pemOf(kind string, der []byte) string {
-	var b bytes.Buffer
-	_ = pem.Encode(&b, &pem.Block{Type: kind, Bytes: der}) // to memory
-	return b.String()
+func issue(t *testing.T, by *testkit.Authority, name string, hosts ...string) (p pair) {
+	p.crt, p.key = testkit.PEM(t, by.Issue(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: hosts, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}))
+	return p
 }
 
 // indent makes a block scalar of YAML.

@@ -1,12 +1,8 @@
 package forward
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"math/big"
 	"net"
 	"net/netip"
 	"sync"
@@ -15,6 +11,8 @@ import (
 	"time"
 
 	mdns "github.com/miekg/dns"
+
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // secureFake answers over TLS, with a certificate for dns.example and for no address.
@@ -59,26 +57,14 @@ func (l countingListener) Accept() (net.Conn, error) {
 
 func serveTLS(t *testing.T) *secureFake {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"dns.example"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := (*testkit.Authority)(nil).Issue(t, &x509.Certificate{DNSNames: []string{"dns.example"}, IsCA: true, BasicConstraintsValid: true})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &secureFake{addr: l.Addr().(*net.TCPAddr).AddrPort(), roots: x509.NewCertPool()}
-	s.roots.AddCert(cert)
-	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.roots.AddCert(cert.Leaf)
+	config := &tls.Config{Certificates: []tls.Certificate{*cert}}
 	started := make(chan struct{})
 	server := &mdns.Server{
 		Listener:          tls.NewListener(countingListener{l, s}, config),

@@ -1,15 +1,9 @@
 package route
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +17,7 @@ import (
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/source/kube"
 	"github.com/fairway-net/fairway/internal/state"
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // now is the time of all tests of the planner.
@@ -95,11 +90,7 @@ func load(t testing.TB, stream string) *state.Snapshot {
 // common name.
 func certificate(t testing.TB, until time.Time, names ...string) map[string][]byte {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: until.AddDate(-5, 0, 0), NotAfter: until}
+	template := &x509.Certificate{NotBefore: until.AddDate(-5, 0, 0), NotAfter: until}
 	for _, n := range names {
 		if cn, ok := strings.CutPrefix(n, "CN="); ok {
 			template.Subject = pkix.Name{CommonName: cn}
@@ -107,18 +98,8 @@ func certificate(t testing.TB, until time.Time, names ...string) map[string][]by
 			template.DNSNames = append(template.DNSNames, n)
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var crt, k bytes.Buffer
-	pem.Encode(&crt, &pem.Block{Type: "CERTIFICATE", Bytes: der})
-	pem.Encode(&k, &pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	return map[string][]byte{"tls.crt": crt.Bytes(), "tls.key": k.Bytes()}
+	crt, key := testkit.PEM(t, (*testkit.Authority)(nil).Issue(t, template))
+	return map[string][]byte{"tls.crt": []byte(crt), "tls.key": []byte(key)}
 }
 
 // ingress writes an Ingress of class fairway whose paths, "TYPE PATH", each lead
