@@ -306,10 +306,19 @@ func (s *channel) finish(trailer []h1.Field, d time.Duration) error {
 // spoil implements sink.
 func (s *channel) spoil() { s.stream.Cancel(h2.Cancel) }
 
+// resetBy is the code by which an endpoint has reset a stream, if err is that.
+func resetBy(err error) (code h2.Code, ok bool) {
+	reset := (*h2.StreamError)(nil)
+	if !errors.As(err, &reset) || !reset.Peer {
+		return 0, false
+	}
+	return reset.Code, true
+}
+
 // isRefused says that an endpoint has not looked at the request.
 func isRefused(err error) bool {
-	reset := (*h2.StreamError)(nil)
-	return errors.As(err, &reset) && reset.Peer && reset.Code == h2.RefusedStream
+	code, ok := resetBy(err)
+	return ok && code == h2.RefusedStream
 }
 
 // isClientGone says that nobody waits for an answer.

@@ -206,9 +206,9 @@ func (c *stream) shut(trailer []h1.Field) error {
 
 func (c *stream) abort(why error) {
 	c.shutUp = true
-	code := h2.InternalError
-	if reset := (*h2.StreamError)(nil); c.grpc() && errors.As(why, &reset) && reset.Peer {
-		code = reset.Code // what a status means to gRPC's clients depends on it
+	code, reset := resetBy(why)
+	if !reset || !c.grpc() { // to gRPC's clients the code says what became of the call
+		code = h2.InternalError
 	}
 	c.h2.Cancel(code)
 }
@@ -222,8 +222,8 @@ func (c *stream) grpc() bool {
 // over, and a status in its place would be another end than the client expects.
 func (c *call) resets(err error) bool {
 	s, multiplexed := c.down.(*stream)
-	reset := (*h2.StreamError)(nil)
-	return multiplexed && s.grpc() && errors.As(err, &reset) && reset.Peer
+	_, reset := resetBy(err)
+	return multiplexed && s.grpc() && reset
 }
 
 // tunnel is the answer to an extended CONNECT (RFC 8441, section 5): 200 is what 101
