@@ -118,6 +118,18 @@ func startSteady(ctx context.Context, t *testing.T, to netip.AddrPort, rate int)
 	return s
 }
 
+// serveKeeper lets k serve until the test ends, and returns where.
+func serveKeeper(t *testing.T, k *Keeper) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "keeper.sock")
+	l, err := k.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go k.Serve(t.Context(), l)
+	return path
+}
+
 // TestKeeper kills a server with -9 again and again under questions that are
 // asked once each, and lets it be away for a while. Another server answers
 // meanwhile; nothing is lost but what the server had read and not yet answered.
@@ -126,12 +138,7 @@ func TestKeeper(t *testing.T) {
 	var others atomic.Pointer[[]netip.AddrPort]
 	others.Store(&[]netip.AddrPort{other})
 	k := &Keeper{Others: func() []netip.AddrPort { return *others.Load() }, Exists: func(string) bool { return true }, Log: quiet()}
-	path := filepath.Join(t.TempDir(), "keeper.sock")
-	l, err := k.Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go k.Serve(t.Context(), l)
+	path := serveKeeper(t, k)
 
 	addr := freePort(t)
 	m := &mortal{t: t, args: addr.String() + " " + path}
@@ -189,12 +196,7 @@ func TestKeeper(t *testing.T) {
 func TestKeeperHung(t *testing.T) {
 	other := start(t, Options{Zone: fill(t, cluster()), Upstream: none})
 	k := &Keeper{Others: func() []netip.AddrPort { return []netip.AddrPort{other} }, Exists: func(string) bool { return true }, Log: quiet()}
-	path := filepath.Join(t.TempDir(), "keeper.sock")
-	l, err := k.Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go k.Serve(t.Context(), l)
+	path := serveKeeper(t, k)
 	addr := freePort(t)
 	m := &mortal{t: t, args: addr.String() + " " + path}
 	m.start()
@@ -232,12 +234,7 @@ func TestKeeperForgets(t *testing.T) {
 	var exists atomic.Bool
 	exists.Store(true)
 	k := &Keeper{Others: func() []netip.AddrPort { return nil }, Exists: func(string) bool { return exists.Load() }, Log: quiet()}
-	path := filepath.Join(t.TempDir(), "keeper.sock")
-	l, err := k.Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go k.Serve(t.Context(), l)
+	path := serveKeeper(t, k)
 	ctx, end := context.WithCancel(t.Context())
 	s, err := New(Options{Zone: fill(t, cluster()), Upstream: none, Listen: loopback(), Keeper: path, Name: "ns/server", Log: quiet()})
 	if err != nil {
