@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/fairway-net/fairway/internal/dns/wire"
 )
 
 // Lengths and offsets of RFC 1035, section 4.1.
@@ -20,11 +21,12 @@ const (
 
 // question packs the question for the address of an absolute name.
 func question(name string) []byte {
-	b := append(make([]byte, 0, 300), 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0)
-	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
-		b = append(append(b, byte(len(label))), label...)
+	packed, ok := wire.PackName(name)
+	if !ok {
+		panic("bench: " + name + " is no name") // they are our own
 	}
-	return append(b, 0, 0, 1, 0, 1)
+	b := append([]byte{0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, packed...)
+	return append(b, 0, 1, 0, 1)
 }
 
 // reading of an answer: how many records, and the address of the last. What is asked here is
