@@ -232,7 +232,9 @@ func TestCustomErrors(t *testing.T) {
 	w.set(service("a"), slice("a", addrOf(backend)), service("pages"), slice("pages", addrOf(pages)), service("empty"),
 		annotate(ingress("a", "h.example", "/ a", "/empty empty"), "custom-http-errors", "404,503", "default-backend", "pages"),
 		annotate(ingress("b", "own.example", "/ a", "/empty empty"), "custom-http-errors", "404,503", "default-backend", "pages", "disable-proxy-intercept-errors", "true"),
-		annotate(ingress("c", "spare.example", "/empty empty"), "default-backend", "pages"))
+		annotate(ingress("c", "spare.example", "/empty empty"), "default-backend", "pages"),
+		annotate(ingress("d", "nobody.example", "/ a", "/empty empty"), "custom-http-errors", "404,500,503", "default-backend", "empty"),
+		annotate(ingress("e", "none.example", "/ a", "/empty empty"), "custom-http-errors", "500"))
 	for _, c := range []struct {
 		url    string
 		status int
@@ -245,6 +247,10 @@ func TestCustomErrors(t *testing.T) {
 		{"http://own.example/?status=404", 404, "endpoint"},
 		{"http://own.example/empty", 503, "page for 503"},
 		{"http://spare.example/empty", 503, "page for 503"},
+		{"http://nobody.example/?status=500", 404, "404 Not Found\nthere is nobody to ask for error pages\n"},
+		{"http://nobody.example/empty", 404, "404 Not Found\nthere is nobody to ask for error pages\n"},
+		{"http://nobody.example/?status=502", 502, "endpoint"},
+		{"http://none.example/?status=500", 404, "404 Not Found\nthere is nobody to ask for error pages\n"},
 	} {
 		for _, method := range []string{"GET", "POST"} {
 			body := io.Reader(nil)
@@ -266,6 +272,17 @@ func TestCustomErrors(t *testing.T) {
 	}
 	if !strings.HasPrefix(uri, "/?") || asked.Get("X-Request-Id") == "" {
 		t.Errorf("%s, %v", uri, asked)
+	}
+	// A default backend in the place of pods gets the request as it is.
+	if w.get("http://spare.example/empty/x?y"); uri != "/empty/x?y" || asked.Get("X-Code") != "503" || asked.Get("X-Service-Name") != "empty" || asked.Get("X-Ingress-Name") != "c" {
+		t.Errorf("%s, %v", uri, asked)
+	}
+	// Who has no default backend of his own gets that of all, and who has one without pods too.
+	w.set(configMap("fairway-system", "ingress-nginx-controller", "default-backend-service", "default/pages"))
+	for _, host := range []string{"nobody.example", "none.example", "h.example"} {
+		if resp, text := w.get("http://" + host + "/?status=500"); resp.StatusCode != 500 || (text == "page for 500") != (host != "h.example") {
+			t.Errorf("%s: %d %q", host, resp.StatusCode, text)
+		}
 	}
 	if resp, _ := w.get("https://h.example/?status=404"); resp.Header.Get("Content-Type") != "application/json" || resp.ProtoMajor != 2 {
 		t.Errorf("over HTTP/2: %v", resp.Header)

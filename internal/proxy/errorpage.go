@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
@@ -14,9 +15,15 @@ import (
 // returns false, having written nothing, if that cannot.
 func (x *exchange) errorPage(status int, e *route.Errors) bool {
 	x.paged = true // the page of an error of the page is ours
-	pool := x.server.live.Load().pools.Get(e.Backend)
-	if pool == nil {
-		return false
+	var pool *pool
+	for _, key := range e.Backends {
+		if pool = x.server.live.Load().pools.Get(key); !pool.empty() {
+			break
+		}
+	}
+	if pool.empty() {
+		x.fail(http.StatusNotFound, "there is nobody to ask for error pages")
+		return true
 	}
 	endpoint := pool.choose(nil, wish{}, time.Now())
 	if endpoint == nil {
@@ -50,19 +57,25 @@ func (x *exchange) errorPage(status int, e *route.Errors) bool {
 
 // describe adds the headers by which the backend of error pages knows what happened.
 func (x *exchange) describe(h http.Header, status int) {
-	h.Set("X-Code", fmt.Sprint(status))
-	if accept := x.fields.Get("Accept"); accept != "" {
-		h.Set("X-Format", accept)
+	for _, f := range x.reason(status) {
+		h.Set(f.Name, f.Value)
 	}
 	h.Set("X-Original-Uri", x.requestURI())
-	h.Set("X-Namespace", x.rule.Source.Ref.Namespace)
-	h.Set("X-Ingress-Name", x.rule.Source.Ref.Name.Name)
-	if f := x.rule.Forward; f != nil {
-		h.Set("X-Service-Name", f.Targets[0].Backend.Service.Name)
-		h.Set("X-Service-Port", f.Targets[0].Backend.Port.String())
-	}
 	h.Set("X-Request-Id", x.id)
 	h.Set("X-Forwarded-For", x.client)
+}
+
+// reason says what happened to whom.
+func (x *exchange) reason(status int) []route.Header {
+	out := []route.Header{{Name: "X-Code", Value: strconv.Itoa(status)}, {Name: "X-Namespace", Value: x.rule.Source.Ref.Namespace}, {Name: "X-Ingress-Name", Value: x.rule.Source.Ref.Name.Name}}
+	if accept := x.fields.Get("Accept"); accept != "" {
+		out = append(out, route.Header{Name: "X-Format", Value: accept})
+	}
+	if f := x.rule.Forward; f != nil {
+		b := &f.Targets[0].Backend
+		out = append(out, route.Header{Name: "X-Service-Name", Value: b.Service.Name}, route.Header{Name: "X-Service-Port", Value: b.Port.String()})
+	}
+	return out
 }
 
 // replaces says that an error is to be answered by the backend of error pages.

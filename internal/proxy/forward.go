@@ -18,7 +18,15 @@ func (x *exchange) proxy(live *live) {
 		target = c.Backend
 	}
 	pool := live.pools.Get(target)
-	if pool == nil || len(pool.endpoints) == 0 {
+	if pool.empty() && f.Fallback != nil && !live.pools.Get(*f.Fallback).empty() {
+		target, pool = *f.Fallback, live.pools.Get(*f.Fallback)
+		x.send = append(x.send, x.reason(http.StatusServiceUnavailable)...)
+	}
+	if pool.empty() {
+		if f.Optional {
+			x.fail(http.StatusNotFound, "no Ingress has a rule for this request")
+			return
+		}
 		text := "Service " + target.Service.String() + " is not known"
 		if pool != nil {
 			text = pool.backend.Problem
@@ -33,7 +41,7 @@ func (x *exchange) proxy(live *live) {
 // takesCanary decides whether the canary has the request, which it never has without an
 // endpoint. Whoever has the affinity cookie of one of its endpoints, or of the others, stays there.
 func (x *exchange) takesCanary(live *live, c *route.Canary, main route.BackendKey) bool {
-	if p := live.pools.Get(c.Backend); p == nil || len(p.endpoints) == 0 {
+	if live.pools.Get(c.Backend).empty() {
 		return false
 	}
 	if a := x.rule.Forward.Affinity; a != nil && a.Canary {

@@ -18,6 +18,9 @@ type pool struct {
 	queue     *queue // of its Service
 }
 
+// empty says that there is nobody who could take a request; nil is empty.
+func (p *pool) empty() bool { return p == nil || len(p.endpoints) == 0 }
+
 // poolBackend is the plan's, with methods of ours.
 type poolBackend route.Backend
 

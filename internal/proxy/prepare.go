@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"net/http"
-
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy/h1"
 )
@@ -23,13 +21,6 @@ func (x *exchange) forwardTo(live *live) {
 	}
 	if live.plan.Options.OriginalURI {
 		x.send = append(x.send, route.Header{Name: "X-Original-URI", Value: x.requestURI()})
-	}
-	if f.Fallback != nil {
-		if pool := live.pools.Get(f.Targets[0].Backend); pool == nil || len(pool.endpoints) == 0 {
-			if x.errorPage(http.StatusServiceUnavailable, &route.Errors{Backend: *f.Fallback}) {
-				return
-			}
-		}
 	}
 	if m := x.rule.Mirror; m != nil {
 		x.mirror(m)

@@ -120,7 +120,8 @@ var responseCases = []annotated{
 	{name: "cors-refused", annotations: "enable-cors true\ndenylist-source-range 0.0.0.0/0", headers: "Origin: https://a.example", status: 403, response: "Access-Control-Allow-Origin: *"},
 	{name: "errors", annotations: "custom-http-errors 418\ndefault-backend green", url: "/status/418", status: 200, text: "pod: green\nheader X-Code: 418\nheader X-Ingress-Name: errors"},
 	{name: "errors-own", annotations: "custom-http-errors 418\ndefault-backend green\ndisable-proxy-intercept-errors true", url: "/status/418", status: 418, text: "pod: blue"},
-	{name: "spare", service: "nobody", annotations: "default-backend green", text: "pod: green\nheader X-Code: 503"},
+	{name: "errors-nobody", annotations: "custom-http-errors 418\ndefault-backend nobody", url: "/status/418", status: 404, text: "nobody to ask"},
+	{name: "spare", service: "nobody", annotations: "default-backend green", url: "/x?y", text: "pod: green\npath: /x\nquery: y\nheader X-Code: 503\nheader X-Service-Name: nobody"},
 	{name: "mirror", annotations: "mirror-target http://green.default.svc.cluster.local/copy$request_uri\nmirror-host copy.internal\nmirror-request-body off", effect: copyIs("/copy/m", "method: POST\nhost: copy.internal\n!body:")},
 	{name: "mirror-body", annotations: "mirror-target http://green.default.svc.cluster.local/whole$request_uri", effect: copyIs("/whole/m", "method: POST\nhost: green.default.svc.cluster.local\nbody: sent")},
 	{name: "seen", service: "green", annotations: "enable-global-auth false", url: "/seen?path=/none", text: "seen: 0"}, // whom effects ask

@@ -43,7 +43,7 @@ func (p *Planner) useDefault(snap *state.Snapshot, d *dirty) {
 		key = BackendKey{Service: name, Port: firstPort(svc)}
 		if svc == nil {
 			rejected = append(rejected, model.Rejected{Ref: p.defaultOption(snap), Field: "data[" + nginx.DefaultBackendOption + "]", Reason: "ServiceNotFound",
-				Message: fmt.Sprintf("Service %s does not exist", name), Fix: "create it, or remove the option; until then requests without a rule get 503"})
+				Message: fmt.Sprintf("Service %s does not exist", name), Fix: "create it, or remove the option; until then requests without a rule get 404"})
 		}
 	}
 	p.reject(unit{"default", ""}, rejected, d)
@@ -57,10 +57,11 @@ func (p *Planner) useDefault(snap *state.Snapshot, d *dirty) {
 	if name.Name != "" {
 		p.mention(key, 1, d)
 		// As ingress-nginx has it: the options of proxying hold, and no redirect to TLS and no
-		// authentication.
+		// authentication; without a ready pod it is as if there were no Service.
 		f := &fragment{ing: &model.Ingress{}, options: p.options, settings: p.options.Base}
 		p.defaultRule = &Rule{Source: Source{p.defaultOption(snap), "data[" + nginx.DefaultBackendOption + "]"}, MaxBody: f.settings.BodySize,
 			Unlogged: !p.options.LogDefault || !f.settings.AccessLog, Match: Match{Kind: Prefix, Path: "/"}, Forward: f.toBackend(key)}
+		p.defaultRule.Forward.Optional = true
 	}
 	d.hosts[""] = struct{}{} // who falls back to nothing falls back to it
 }

@@ -218,7 +218,7 @@ func (r *Rule) dumpRest(w io.Writer) {
 		fmt.Fprint(w, " any of these")
 	}
 	if e := r.Errors; e != nil {
-		fmt.Fprintf(w, " errors %v by %v", e.Codes, e.Backend)
+		fmt.Fprintf(w, " errors %v by %v", e.Codes, e.Backends)
 	}
 	if e := r.Edit; e != nil {
 		fmt.Fprintf(w, " edit set %v add %v hide %v cookies %v %v location %v", e.Set, e.Add, e.Hide, e.CookieDomain, e.CookiePath, e.Redirect)

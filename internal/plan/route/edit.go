@@ -21,11 +21,13 @@ type HeaderEdit struct {
 	Redirect     nginx.Replace // of Location and Refresh
 }
 
-// Errors replaces errors by the answers of a backend.
+// Errors replaces errors by the answers of the first of Backends that has an endpoint. If
+// none has, they are answered by 404, as by what stands in for a default backend in
+// ingress-nginx.
 type Errors struct {
-	Codes   []int // sorted
-	Backend BackendKey
-	OwnOnly bool // those of endpoints are passed on
+	Codes    []int        // sorted
+	Backends []BackendKey // that of the annotation default-backend, that of the option default-backend-service
+	OwnOnly  bool         // those of endpoints are passed on
 }
 
 // Replaces reports whether an error is replaced.
@@ -117,23 +119,24 @@ func (f *fragment) headersOf(m *model.ConfigMap, annotation string) (out []Field
 // readBackends resolves default-backend to the first port of its Service.
 func (f *fragment) readBackends(r *reading) {
 	e := &f.settings.Errors
-	if e.Backend == "" && len(e.Codes) == 0 {
-		return
+	backend := func(name model.Name, annotation string) BackendKey {
+		key := BackendKey{Service: name, Port: firstPort(r.service(name))}
+		f.backends = append(f.backends, backendRef{key, nginx.Field(nginx.Prefix + annotation)})
+		return key
 	}
-	if e.Backend == "" && r.options.DefaultBackend.Name == "" {
-		f.reject("custom-http-errors", "NoDefaultBackend", "default-backend is not set, so that there is nobody to ask for error pages", "name a Service in the annotation default-backend, or for all Ingresses in the option default-backend-service")
-		return
-	}
-	name, field := model.Name{Namespace: f.ing.Namespace, Name: e.Backend}, nginx.Field(nginx.Prefix+"default-backend")
-	if e.Backend == "" {
-		name, field = r.options.DefaultBackend, nginx.Field(nginx.Prefix+"custom-http-errors")
-	}
-	key := BackendKey{Service: name, Port: firstPort(r.service(name))}
+	var all []BackendKey
 	if e.Backend != "" {
-		f.defaultBackend = &key
+		all = append(all, backend(model.Name{Namespace: f.ing.Namespace, Name: e.Backend}, "default-backend"))
+		f.defaultBackend = &all[0]
 	}
-	f.backends = append(f.backends, backendRef{key, field})
-	if len(e.Codes) > 0 {
-		f.errors = &Errors{Codes: e.Codes, Backend: key, OwnOnly: e.Off}
+	if len(e.Codes) == 0 {
+		return
 	}
+	if r.options.DefaultBackend.Name != "" {
+		all = append(all, backend(r.options.DefaultBackend, "custom-http-errors"))
+	}
+	if len(all) == 0 {
+		f.reject("custom-http-errors", "NoDefaultBackend", "default-backend is not set, so that there is nobody to ask for error pages", "name a Service in the annotation default-backend, or for all Ingresses in the option default-backend-service; until then these errors become 404, as in ingress-nginx")
+	}
+	f.errors = &Errors{Codes: e.Codes, Backends: all, OwnOnly: e.Off}
 }

@@ -118,7 +118,8 @@ type Forward struct {
 	Balance  *Balance    // nil: endpoints take turns
 	Retry    *Retry      // nil: after errors and timeouts
 	TLS      *BackendTLS // nil: certificates of endpoints are not verified
-	Fallback *BackendKey // what answers where no endpoint is ready; nil: 503
+	Fallback *BackendKey // takes the requests where no endpoint is ready; nil: nobody
+	Optional bool        // where nobody takes them they get 404, not 503
 	Vars     []Field     // as Set, with variables; Name "Host" is the Host header
 }
 
