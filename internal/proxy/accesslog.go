@@ -150,6 +150,9 @@ func (x *exchange) logged(name string) (value string, number, ok bool) {
 	case "host":
 		return x.host, false, true
 	case "path":
+		if x.asked != "" {
+			return x.asked, false, true
+		}
 		if x.query != "" {
 			return x.path + "?" + x.query, false, true
 		}

@@ -16,7 +16,8 @@ import (
 // in the form of HTTP/1, whatever the two sides speak, and what is under way.
 type call struct {
 	server   *Server
-	down     downstream
+	down     downstream // the client, perhaps with something between
+	client   downstream
 	exchange exchange
 	recorder recorder
 
@@ -79,7 +80,7 @@ type upstream interface {
 // begin makes c ready for the exchange of c.request.
 func (c *call) begin(s *Server, down downstream, w http.ResponseWriter, proto string) *exchange {
 	r := c.request
-	c.server, c.down, c.recorder = s, down, recorder{ResponseWriter: w}
+	c.server, c.down, c.client, c.recorder = s, down, down, recorder{ResponseWriter: w}
 	c.pump, c.small, c.whole, c.empty = nil, nil, false, false
 	path, length := r.Path, r.Length
 	if !r.Plain {
@@ -262,7 +263,7 @@ func (c *call) take() ([]byte, bool) {
 func (c *call) deliver(up upstream) {
 	x, r := &c.exchange, &c.response
 	_, c.framed = up.(*link)
-	if c.reviseResponse() {
+	if r.Accel && c.obeyAccel() || c.reviseResponse() {
 		if c.pump != nil {
 			_ = c.pump.end()
 		}
@@ -297,8 +298,11 @@ func (c *call) passes(field *h1.Field) bool {
 	if len(x.drop) > 0 && x.drops(field.Name) || x.listener.TLS && x.plan.Options.HSTS != "" && h1.SameName(field.Name, "Strict-Transport-Security") {
 		return false
 	}
-	if field.Known == h1.Other {
+	switch field.Known {
+	case h1.Other:
 		return !c.response.Hop(field)
+	case h1.Accel:
+		return false
 	}
 	return !c.response.Hop(field) && (field.Known != h1.Server || x.plan.Options.ServerHeader) && !(field.Known == h1.AccessControl && x.ownsCORS && ownedByCORS(field.Name))
 }
@@ -341,7 +345,7 @@ func (c *call) head(copy func(*h1.Field), add func(name, value string)) {
 	for i := range r.Fields {
 		field := &r.Fields[i]
 		switch field.Known {
-		case h1.Other:
+		case h1.Other, h1.Accel:
 			if !r.Hop(field) && (!underscored(field.Name) || x.plan.Options.Underscores) && !x.sets(field.Name) {
 				copy(field)
 			}

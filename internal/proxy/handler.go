@@ -51,6 +51,10 @@ type exchange struct {
 
 	copy *spool // of the body, for a mirror; nil: none under way
 
+	kept   []route.Header // of responses that sent the request on
+	inside string         // the URI that an endpoint sends the request on to; "": none
+	asked  string         // the URI that the client asked for, if it is another one than path and query
+
 	endpoint   *endpoint // the last one tried; nil if none was
 	served     *pool     // that it is of
 	tries      int
@@ -97,6 +101,9 @@ func (x *exchange) run(listener string) {
 	}
 	x.id = requestID(x.fields.Get("X-Request-Id"))
 	x.route(live)
+	for n := 0; x.inside != ""; n++ {
+		x.goInside(live, n)
+	}
 }
 
 // route finds the rule of the request and does what it says.
@@ -123,6 +130,11 @@ func (x *exchange) route(live *live) {
 		x.fail(http.StatusForbidden, "requests like yours are not allowed here")
 		return
 	}
+	x.enter(live)
+}
+
+// enter finds the rule of the path, and follows it.
+func (x *exchange) enter(live *live) {
 	host, rule := x.listener.Hosts.Match(&x.match)
 	x.rule = rule
 	switch {
@@ -227,6 +239,9 @@ func (x *exchange) hostName() string {
 
 // requestURI is the escaped path, with dot segments resolved, and the query.
 func (x *exchange) requestURI() string {
+	if x.asked != "" {
+		return x.asked
+	}
 	if x.query != "" {
 		return x.forward + "?" + x.query
 	}

@@ -83,6 +83,9 @@ func (w *twins) endpoint(who string) string {
 		if d, err := time.ParseDuration(r.URL.Query().Get("sleep")); err == nil {
 			time.Sleep(d)
 		}
+		if to := r.URL.Query().Get("accel"); to != "" {
+			rw.Header().Set("X-Accel-Redirect", to)
+		}
 		rw.Header().Set("X-Who", who)
 		if status, err := strconv.Atoi(r.URL.Query().Get("status")); err == nil {
 			rw.WriteHeader(status)
@@ -170,11 +173,11 @@ var (
 )
 
 // differences compares what became of a request.
-func differences(theirs, ours outcome) (out []string) {
+func differences(theirs, ours outcome, also ...string) (out []string) {
 	if theirs.status != ours.status {
 		return []string{fmt.Sprintf("status %d, nginx %d", ours.status, theirs.status)}
 	}
-	for _, name := range comparedResponse {
+	for _, name := range slices.Concat(comparedResponse, also) {
 		a, b := theirs.header.Values(name), ours.header.Values(name)
 		for i, v := range b { // nginx writes out what a Location that it changed is relative to
 			if name == "Location" && i < len(a) && strings.HasPrefix(v, "/") && strings.HasPrefix(a[i], "http://") && strings.HasSuffix(a[i], ".example"+v) {
@@ -230,6 +233,7 @@ type twin struct {
 	requests    func(r *rand.Rand) ask
 	n           int // of requests
 	allow       func(a ask, theirs, ours outcome) bool
+	also        []string // headers of responses that are compared, too
 }
 
 // passing is what ingress-nginx writes into every location.
@@ -359,7 +363,7 @@ func TestLikeNginx(t *testing.T) {
 				if s.allow != nil && s.allow(a, theirs, ours) {
 					continue
 				}
-				if d := differences(theirs, ours); len(d) > 0 {
+				if d := differences(theirs, ours, s.also...); len(d) > 0 {
 					t.Errorf("%s %s %s %q:\n  %s", a.method, a.host, a.target, a.headers, strings.Join(d, "\n  "))
 				}
 			}

@@ -56,7 +56,7 @@ func twinTable(auth, copies string) []twin {
 		}
 		return fixed(asks...)
 	}
-	return slicesConcat(routingTwins(words, anyPath), redirectTwins(), guardTwins(auth), combinedTwins(auth), messageTwins(), responseTwins(echoed, copies))
+	return slicesConcat(routingTwins(words, anyPath), redirectTwins(), guardTwins(auth), combinedTwins(auth), messageTwins(), accelTwins(), responseTwins(echoed, copies))
 }
 
 func slicesConcat(lists ...[]twin) (out []twin) {
@@ -252,6 +252,33 @@ func messageTwins() []twin {
 			}
 			return a
 		}},
+	}
+}
+
+// accelTwins have pods that say to nginx what to do.
+func accelTwins() []twin {
+	also := []string{"Content-Type", "Content-Disposition", "Cache-Control", "Expires", "Accept-Ranges", "X-Accel-Redirect", "X-Accel-Expires", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset", "X-Accel-Other"}
+	var said []ask
+	for _, h := range []string{"X-Accel-Expires=10", "X-Accel-Limit-Rate=100000", "X-Accel-Limit-Rate=no", "X-Accel-Buffering=no", "X-Accel-Charset=koi8-r", "X-Accel-Other=1"} {
+		said = append(said, ask{target: "/", headers: []string{"X-Answer: " + h}}, ask{target: "/", headers: []string{"X-Answer: " + h, "X-Answer: Content-Type=text/html"}})
+	}
+	extra := []string{"X-Answer: Set-Cookie=a=b", "X-Answer: Content-Disposition=inline", "X-Answer: Cache-Control=private", "X-Answer: Expires=Thu, 01 Jan 1970 00:00:01 GMT", "X-Answer: Etag=\"x\""}
+	var sent []ask
+	for _, target := range []string{"/?accel=/other/x", "/a?accel=/other/%2561?b%26c", "/?accel=/other/x&status=500", "/?accel=/other/y%3Fstatus%3D404", "/?accel=/%3Faccel%3D/other/z", "/?accel=/none/x"} {
+		sent = append(sent, ask{target: target}, ask{method: "HEAD", target: target}, ask{method: "POST", target: target, body: "body"}, ask{target: target, headers: extra})
+	}
+	sent = append(sent, ask{method: "PUT", target: "/?accel=/other/x", body: strings.Repeat("y", 200_000), chunked: true})
+	bodiless := func(a ask, theirs, _ outcome) bool { // nginx sends the body on, with the GET
+		for who, s := range theirs.seen {
+			if s.method == "GET" {
+				theirs.seen[who].body = ""
+			}
+		}
+		return false
+	}
+	return []twin{
+		twin{host: "accel.example", paths: []string{"Prefix / main"}, server: locations("/"), also: also}.with(fixed(said...)),
+		twin{host: "accelredirect.example", paths: []string{"Prefix / main", "Prefix /other other"}, server: "  location /other/ { proxy_pass http://other; }\n" + locations("/"), also: also, allow: bodiless}.with(fixed(sent...)),
 	}
 }
 

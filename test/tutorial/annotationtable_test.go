@@ -122,6 +122,7 @@ var responseCases = []annotated{
 	{name: "errors-own", annotations: "custom-http-errors 418\ndefault-backend green\ndisable-proxy-intercept-errors true", url: "/status/418", status: 418, text: "pod: blue"},
 	{name: "errors-nobody", annotations: "custom-http-errors 418\ndefault-backend nobody", url: "/status/418", status: 404, text: "nobody to ask"},
 	{name: "spare", service: "nobody", annotations: "default-backend green", url: "/x?y", text: "pod: green\npath: /x\nquery: y\nheader X-Code: 503\nheader X-Service-Name: nobody"},
+	{name: "accel", url: "/status/200?header=X-Accel-Redirect:/sent%3Fon&header=X-Accel-Expires:9", text: "path: /sent\nquery: on", response: "X-Accel-Redirect:\nX-Accel-Expires:"},
 	{name: "mirror", annotations: "mirror-target http://green.default.svc.cluster.local/copy$request_uri\nmirror-host copy.internal\nmirror-request-body off", effect: copyIs("/copy/m", "method: POST\nhost: copy.internal\n!body:")},
 	{name: "mirror-body", annotations: "mirror-target http://green.default.svc.cluster.local/whole$request_uri", effect: copyIs("/whole/m", "method: POST\nhost: green.default.svc.cluster.local\nbody: sent")},
 	{name: "seen", service: "green", annotations: "enable-global-auth false", url: "/seen?path=/none", text: "seen: 0"}, // whom effects ask

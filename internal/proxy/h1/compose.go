@@ -75,7 +75,7 @@ func (r *Response) Compose(status int) bool {
 	r.reset()
 	r.Fields, r.Minor, r.Status, r.Reason = all, 1, status, nil
 	for i := range r.Fields {
-		if f := &r.Fields[i]; f.Known == ContentLength && r.frame(f) != nil {
+		if f := &r.Fields[i]; (f.Known == ContentLength || f.Known == Accel) && r.frame(f) != nil {
 			return false
 		}
 	}

@@ -52,6 +52,7 @@ const (
 	RequestID
 	Scheme
 	AccessControl // all that begin with Access-Control- and are for responses
+	Accel         // X-Accel-Redirect and its kin: what a response says to nginx
 )
 
 // Hop reports whether the field ends with the connection that it came over.
@@ -97,25 +98,36 @@ func know(name []byte) Known {
 	case 14:
 		return when(is("content-length"), ContentLength)
 	case 15:
-		return when(is("x-forwarded-for"), ForwardedFor)
+		if is("x-forwarded-for") {
+			return ForwardedFor
+		}
+		return when(Is(name[:8], "x-accel-"), Accel)
 	case 16:
 		switch {
 		case is("x-forwarded-host"):
 			return ForwardedHost
 		case is("x-forwarded-port"):
 			return ForwardedPort
+		case is("proxy-connection"):
+			return ProxyConnection
 		}
-		return when(is("proxy-connection"), ProxyConnection)
+		return when(Is(name[:8], "x-accel-"), Accel)
 	case 17:
-		if is("transfer-encoding") {
+		switch {
+		case is("transfer-encoding"):
 			return TransferEncoding
+		case is("x-forwarded-proto"):
+			return ForwardedProto
 		}
-		return when(is("x-forwarded-proto"), ForwardedProto)
+		return when(Is(name[:8], "x-accel-"), Accel)
 	case 18:
-		if is("x-forwarded-scheme") {
+		switch {
+		case is("x-forwarded-scheme"):
 			return ForwardedScheme
+		case is("proxy-authenticate"):
+			return ProxyAuthenticate
 		}
-		return when(is("proxy-authenticate"), ProxyAuthenticate)
+		return when(Is(name[:8], "x-accel-"), Accel)
 	case 19:
 		return when(is("proxy-authorization"), ProxyAuthorization)
 	case 24:

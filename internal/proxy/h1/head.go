@@ -13,6 +13,7 @@ type Head struct {
 	Close   bool // the sender closes, or wants it
 	Keep    bool // says keep-alive
 	Upgrade bool // Connection says upgrade
+	Accel   bool // has a field of that kind
 	named   bool // Connection names other fields
 	lines   int  // of Content-Length, Transfer-Encoding, for duplicates
 	codings int
@@ -98,6 +99,8 @@ func (h *Head) frame(f *Field) error {
 			return &Error{501, "Transfer-Encoding that is not implemented"}
 		}
 		h.Chunked = true
+	case Accel:
+		h.Accel = true
 	case Connection:
 		each(f.Value, func(item []byte) {
 			switch {
