@@ -60,27 +60,28 @@ func nginxFields(directive string) string {
 	return b.String()
 }
 
-func nginxPass() string {
-	return "    location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off; " + nginxFields("proxy_set_header") + "}\n"
+func nginxPass(to string) string {
+	return "    location / { proxy_pass http://" + to + "; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off; " + nginxFields("proxy_set_header") + "}\n"
 }
 
-func nginxUpstream(a addresses) string {
-	return fmt.Sprintf("  upstream up { server %s; keepalive 320; keepalive_requests 100000000; keepalive_time 10h; }\n", a.upstream)
+func nginxUpstream(name, addr string) string {
+	return fmt.Sprintf("  upstream %s { server %s; keepalive 320; keepalive_requests 100000000; keepalive_time 10h; }\n", name, addr)
 }
 
 func nginxOne(dir string, a addresses) string {
-	return nginxUpstream(a) + fmt.Sprintf(`  upstream calls { server %s; keepalive 320; keepalive_requests 100000000; keepalive_time 10h; }
-  ssl_certificate %[2]s/tls.crt; ssl_certificate_key %[2]s/tls.key; ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:SSL:10m; ssl_ecdh_curve X25519;
-  server { listen %[3]s; listen %[4]s ssl http2; server_name h0.example;
-%[5]s  }
-  server { listen %[6]s http2; server_name h0.example; location / { grpc_pass grpc://calls; %[7]s} }
-`, a.grpcUpstream, dir, a.nginx[plain], a.nginx[secure], nginxPass(), a.nginx[calls], nginxFields("grpc_set_header"))
+	return nginxUpstream("up", a.upstream) + nginxUpstream("calls", a.grpcUpstream) + nginxUpstream("asker", a.asker) + fmt.Sprintf(`  ssl_certificate %[1]s/tls.crt; ssl_certificate_key %[1]s/tls.key; ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:SSL:10m; ssl_ecdh_curve X25519;
+  server { listen %[2]s; listen %[3]s ssl http2; server_name h0.example;
+%[4]s  }
+  server { listen %[5]s http2; server_name h0.example; location / { grpc_pass grpc://calls; %[6]s} }
+  server { listen %[7]s; server_name h0.example;
+%[8]s  }
+`, dir, a.nginx[plain], a.nginx[secure], nginxPass("up"), a.nginx[calls], nginxFields("grpc_set_header"), a.nginx[timed], nginxPass("asker"))
 }
 
 func nginxMany(a addresses) string {
 	var b strings.Builder
-	b.WriteString(nginxUpstream(a))
-	pass := nginxPass()
+	b.WriteString(nginxUpstream("up", a.upstream))
+	pass := nginxPass("up")
 	for i := range manyHosts {
 		fmt.Fprintf(&b, "  server { listen %s; server_name h%d.example;\n%s  }\n", a.nginxMany, i, pass)
 	}
@@ -114,11 +115,16 @@ frontend front
 frontend calls
   bind %s proto h2
   default_backend calls
+frontend timed
+  bind %s
+  default_backend asker
 backend up
 %s  server up %s
 backend calls
 %s  server up %s proto h2
-`, a.haproxy[plain], a.haproxy[secure], dir, a.haproxy[calls], fields, a.upstream, fields, a.grpcUpstream)
+backend asker
+%s  server up %s
+`, a.haproxy[plain], a.haproxy[secure], dir, a.haproxy[calls], a.haproxy[timed], fields, a.upstream, fields, a.grpcUpstream, fields, a.asker)
 }
 
 func caddyConfig(dir string, a addresses) string {
@@ -146,5 +152,9 @@ http://%[5]s {
 	bind 127.0.0.1
 	reverse_proxy h2c://%[6]s
 }
-`, port(a.caddy[plain]), a.upstream, port(a.caddy[secure]), dir, port(a.caddy[calls]), a.grpcUpstream)
+http://%[7]s {
+	bind 127.0.0.1
+	reverse_proxy %[8]s
+}
+`, port(a.caddy[plain]), a.upstream, port(a.caddy[secure]), dir, port(a.caddy[calls]), a.grpcUpstream, port(a.caddy[timed]), a.asker)
 }

@@ -35,6 +35,7 @@ func main() {
 	resume := flag.Bool("resume", false, "resume sessions in -handshakes")
 	serve := flag.String("grpc-upstream", "", "be the upstream for gRPC at this address, and nothing else")
 	latency := flag.String("latency", "", "ask the proxy at this address at -rate, and nothing else")
+	upstream := flag.String("upstream", "", "be the upstream of -latency's proxy at this address")
 	rate := flag.Float64("rate", 1000, "requests per second of -latency")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -44,7 +45,7 @@ func main() {
 	case *serve != "":
 		err = serveGRPC(ctx, *serve)
 	case *latency != "":
-		err = measureLatency(*latency, *rate, *length)
+		err = measureLatency(*latency, *upstream, *rate, *length)
 	case *shake != "":
 		err = measureHandshakes(*shake, *resume, *length)
 	default:
@@ -125,6 +126,7 @@ type bench struct {
 	runs    int
 	idle    int    // connections
 	self    string // this program
+	asker   string // where it is the upstream of who is asked at one rate
 	set     record.Set
 	now     map[sample]float64 // of this run
 	failed  []string
@@ -140,6 +142,8 @@ const (
 	secure         // TLS
 	many           // manyHosts hosts, asked for in turn
 	calls          // HTTP/2 without TLS, to an upstream that speaks it
+	timed          // to the client itself; see asker
+	subjects
 )
 
 // experiment is what all proxies are asked.

@@ -17,7 +17,7 @@ import (
 // server is a program under measurement, or an upstream of all of them.
 type server struct {
 	name     string
-	at       [4]string // by subject; "" where it is not asked
+	at       [subjects]string // by subject; "" where it is not asked
 	upstream bool
 	cmd      *exec.Cmd
 	log      *os.File
@@ -27,13 +27,13 @@ const manyHosts = 10_000
 
 // addresses are where everything listens.
 type addresses struct {
-	upstream, grpcUpstream              string
-	nginx, haproxy, caddy, fairway      [4]string
-	nginxMany, fairwayMany, fairwayGRPC string
+	upstream, grpcUpstream, asker                     string
+	nginx, haproxy, caddy, fairway                    [subjects]string
+	nginxMany, fairwayMany, fairwayGRPC, fairwayTimed string
 }
 
 func allot() (a addresses, err error) {
-	ports, err := peer.FreePorts(20)
+	ports, err := peer.FreePorts(25)
 	if err != nil {
 		return a, err
 	}
@@ -42,12 +42,12 @@ func allot() (a addresses, err error) {
 		ports = ports[1:]
 		return fmt.Sprintf("127.0.0.1:%d", p)
 	}
-	a.upstream, a.grpcUpstream = next(), next()
-	for _, s := range []*[4]string{&a.nginx, &a.haproxy, &a.caddy} {
-		s[plain], s[secure], s[calls] = next(), next(), next()
+	a.upstream, a.grpcUpstream, a.asker = next(), next(), next()
+	for _, s := range []*[subjects]string{&a.nginx, &a.haproxy, &a.caddy} {
+		s[plain], s[secure], s[calls], s[timed] = next(), next(), next(), next()
 	}
 	a.fairway[plain], a.fairway[secure] = next(), next()
-	a.nginxMany, a.fairwayMany, a.fairwayGRPC = next(), next(), next()
+	a.nginxMany, a.fairwayMany, a.fairwayGRPC, a.fairwayTimed = next(), next(), next(), next()
 	return a, nil
 }
 
@@ -65,6 +65,7 @@ func (b *bench) startAll(ctx context.Context, dir string) error {
 	if err := writeConfigs(dir, a); err != nil {
 		return err
 	}
+	b.asker = a.asker
 	nginx := func(name string) []string {
 		return []string{t.nginx, "-p", dir, "-e", filepath.Join(dir, name+".err"), "-c", filepath.Join(dir, name+".conf")}
 	}
@@ -73,15 +74,16 @@ func (b *bench) startAll(ctx context.Context, dir string) error {
 		cpu    string
 		args   []string
 	}{
-		{server{name: "upstream", at: [4]string{plain: a.upstream}, upstream: true}, "1", nginx("upstream")},
+		{server{name: "upstream", at: [subjects]string{plain: a.upstream}, upstream: true}, "1", nginx("upstream")},
 		{server{name: "gRPC upstream", upstream: true}, "1", []string{b.self, "-grpc-upstream", a.grpcUpstream}},
 		{server{name: "nginx", at: a.nginx}, "0", nginx("one")},
 		{server{name: "haproxy", at: a.haproxy}, "0", []string{t.haproxy, "-f", filepath.Join(dir, "haproxy.cfg")}},
 		{server{name: "caddy", at: a.caddy}, "0", []string{t.caddy, "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile"}},
 		{server{name: "fairway", at: a.fairway}, "0", []string{t.fairway, "-http", a.fairway[plain], "-https", a.fairway[secure], "-backend", a.upstream}},
-		{server{name: "fairway", at: [4]string{calls: a.fairwayGRPC}}, "0", []string{t.fairway, "-http", a.fairwayGRPC, "-backend", a.grpcUpstream, "-h2c"}},
-		{server{name: "nginx", at: [4]string{many: a.nginxMany}}, "0", nginx("many")},
-		{server{name: "fairway", at: [4]string{many: a.fairwayMany}}, "0", []string{t.fairway, "-http", a.fairwayMany, "-backend", a.upstream, "-hosts", fmt.Sprint(manyHosts)}},
+		{server{name: "fairway", at: [subjects]string{calls: a.fairwayGRPC}}, "0", []string{t.fairway, "-http", a.fairwayGRPC, "-backend", a.grpcUpstream, "-h2c"}},
+		{server{name: "fairway", at: [subjects]string{timed: a.fairwayTimed}}, "0", []string{t.fairway, "-http", a.fairwayTimed, "-backend", a.asker}},
+		{server{name: "nginx", at: [subjects]string{many: a.nginxMany}}, "0", nginx("many")},
+		{server{name: "fairway", at: [subjects]string{many: a.fairwayMany}}, "0", []string{t.fairway, "-http", a.fairwayMany, "-backend", a.upstream, "-hosts", fmt.Sprint(manyHosts)}},
 	} {
 		if err := s.server.start(ctx, t, dir, s.cpu, s.args); err != nil {
 			return fmt.Errorf("start %s: %w", s.server.name, err)
@@ -92,7 +94,7 @@ func (b *bench) startAll(ctx context.Context, dir string) error {
 				return fmt.Errorf("start %s: %w", s.server.name, err)
 			}
 			b.fail(&s.server, "start", err)
-			s.server.at = [4]string{} // and is not asked
+			s.server.at = [subjects]string{} // and is not asked
 		}
 	}
 	return nil
@@ -112,9 +114,9 @@ func (s *server) start(ctx context.Context, t tools, dir, cpu string, args []str
 
 // answers waits until the server answers for the last of its hosts.
 func (s *server) answers(ctx context.Context) error {
-	for subject, addr := range s.at {
-		if addr != "" {
-			if err := s.answersAt(ctx, addr, uint8(subject)); err != nil {
+	for at, addr := range s.at {
+		if addr != "" && subject(at) != timed { // whose upstream comes and goes
+			if err := s.answersAt(ctx, addr, subject(at)); err != nil {
 				return err
 			}
 		}
@@ -122,10 +124,10 @@ func (s *server) answers(ctx context.Context) error {
 	return nil
 }
 
-func (s *server) answersAt(ctx context.Context, addr string, to uint8) error {
+func (s *server) answersAt(ctx context.Context, addr string, to subject) error {
 	host, url := "h0.example", "http://"+addr+"/small"
 	t := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: host}}
-	switch subject(to) {
+	switch to {
 	case many:
 		host = fmt.Sprintf("h%d.example", manyHosts-1)
 	case secure:
