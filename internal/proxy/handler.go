@@ -135,6 +135,7 @@ func (x *exchange) route(live *live) {
 
 // enter finds the rule of the path, and follows it.
 func (x *exchange) enter(live *live) {
+	x.match.Method, x.match.Query, x.match.Header = x.method, x.query, x.fields
 	host, rule := x.listener.Hosts.Match(&x.match)
 	x.rule = rule
 	switch {

@@ -2,8 +2,6 @@ package fairway
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,9 +9,6 @@ import (
 	"github.com/fairway-net/fairway/internal/dialect"
 	"github.com/fairway-net/fairway/internal/model"
 )
-
-// Prefix is the prefix of all annotations of this dialect.
-const Prefix = "fairway.dev/"
 
 // Policy says which of the endpoints that can take a request gets it.
 type Policy string
@@ -63,21 +58,10 @@ func Defaults() Settings {
 	return Settings{Check: Check{Interval: 5 * time.Second, Timeout: time.Second, Failures: 3, Successes: 2}}
 }
 
-// Annotation is one row of the table.
-type Annotation struct {
-	dialect.Doc
-	set func(s *Settings, value string) error
-}
-
-// Annotations returns the table. It must not be changed.
-func Annotations() []Annotation { return table() }
-
-func table() []Annotation {
-	row := func(key, def, text string, set func(*Settings, string) error) Annotation {
-		return Annotation{dialect.Doc{Key: key, Default: def, Text: text}, set}
-	}
+func serviceTable() []annotation[Settings] {
+	row := row[Settings]
 	d := Defaults()
-	return []Annotation{
+	return []annotation[Settings]{
 		row("balance", "round_robin", "round_robin; least_request: the pod with the fewest requests under way; random_two: of two drawn at random the one with fewer; ewma: of two the one with less load and response time. The annotations load-balance: ewma, upstream-hash-by and affinity of an Ingress come before it",
 			func(s *Settings, v string) (err error) { s.Policy, err = parsePolicy(v); return err }),
 		row("zones", "hints", "hints: pods that the hints of EndpointSlices name for the gateway's node or zone (trafficDistribution, topology-mode) come first; prefer: pods of the gateway's zone do, hints or not; off: all are alike. If fewer than five of seven of them are well, a growing share goes to the others",
@@ -113,8 +97,8 @@ func table() []Annotation {
 	}
 }
 
-// others are annotations of Services with the same prefix that are read elsewhere.
-var others = []string{"load-balancer-ips", "address-pool"}
+// elsewhere are annotations of Services with the same prefix that others read.
+var elsewhere = []string{"load-balancer-ips", "address-pool"}
 
 // ParseService reads the annotations of a Service. What cannot be used is rejected and
 // leaves its default.
@@ -124,40 +108,7 @@ func ParseService(svc *model.Service) (Settings, []model.Rejected) {
 		return s, nil
 	}
 	ref := model.Ref{Kind: model.KindService, Name: svc.Name, UID: svc.UID}
-	var rejected []model.Rejected
-	rows := table()
-	for _, key := range slices.Sorted(maps.Keys(svc.Annotations)) {
-		name, ours := strings.CutPrefix(key, Prefix)
-		if !ours || slices.Contains(others, name) {
-			continue
-		}
-		r := model.Rejected{Ref: ref, Field: fmt.Sprintf("metadata.annotations[%s]", key), Reason: "AnnotationInvalid"}
-		i := slices.IndexFunc(rows, func(a Annotation) bool { return a.Key == name })
-		if i < 0 {
-			r.Reason, r.Message, r.Fix = "AnnotationUnknown", fmt.Sprintf("Fairway has no annotation %s for Services", name), "remove it: it has no effect"
-			if near, ok := dialect.Nearest(name, append(keys(rows), others...)); ok {
-				r.Fix = fmt.Sprintf("did you mean %s%s?", Prefix, near)
-			}
-			rejected = append(rejected, r)
-			continue
-		}
-		before := s
-		err := rows[i].set(&s, svc.Annotations[key])
-		if err == nil {
-			continue
-		}
-		s = before
-		r.Message, r.Fix = dialect.Explain(err)
-		rejected = append(rejected, r)
-	}
-	return s, rejected
-}
-
-func keys(rows []Annotation) (out []string) {
-	for _, a := range rows {
-		out = append(out, a.Key)
-	}
-	return out
+	return s, read(&s, ref, svc.Annotations, serviceTable(), elsewhere)
 }
 
 func parsePolicy(v string) (Policy, error) {

@@ -1,8 +1,6 @@
 package fairway
 
 import (
-	"bytes"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +36,7 @@ func TestParse(t *testing.T) {
 		"health-check-failures":  {"1", func(s *Settings) { s.Check.Failures = 1 }},
 		"health-check-successes": {"4", func(s *Settings) { s.Check.Successes = 4 }},
 	}
-	for _, a := range Annotations() {
+	for _, a := range serviceTable() {
 		v, ok := values[a.Key]
 		if !ok {
 			t.Errorf("no case for %s", a.Key)
@@ -82,21 +80,9 @@ func TestParseRejects(t *testing.T) {
 	}
 }
 
-func TestPageIsFresh(t *testing.T) {
-	have, err := os.ReadFile("../../../docs/annotations-service.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want bytes.Buffer
-	WritePage(&want)
-	if !bytes.Equal(have, want.Bytes()) {
-		t.Error("run `make generate`")
-	}
-}
-
 // FuzzParseService: no value makes the parsers fail, or a setting out of its range.
 func FuzzParseService(f *testing.F) {
-	for _, a := range Annotations() {
+	for _, a := range serviceTable() {
 		f.Add(a.Key, a.Default)
 	}
 	f.Fuzz(func(t *testing.T, key, value string) {

@@ -41,7 +41,7 @@ func ownOptions() []Option {
 		{Doc: dialect.Doc{Key: "enable-underscores-in-headers", Default: "false", Text: "Pass headers with an underscore on"},
 			set: func(o *Options, v string) error { return set(&o.Underscores, v, parseBool) }},
 		{Doc: dialect.Doc{Key: "forwarded-for-header", Default: "X-Forwarded-For", Text: "Header with the client's address, where use-forwarded-headers is on"},
-			set: func(o *Options, v string) error { return set(&o.ForwardedFor, v, parseToken) }},
+			set: func(o *Options, v string) error { return set(&o.ForwardedFor, v, dialect.ParseToken) }},
 		{Doc: dialect.Doc{Key: "global-allowed-response-headers", Text: "Headers that custom-headers may set, separated by commas"},
 			set: func(o *Options, v string) error {
 				names, err := parseTokenList(strings.ToLower(v))

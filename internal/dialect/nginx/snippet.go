@@ -160,7 +160,7 @@ func (d directive) header() (Header, error) {
 	if len(d.args) < 1 {
 		return Header{}, &dialect.ValueError{Problem: "the header is missing", Fix: "write NAME VALUE"}
 	}
-	name, err := parseToken(d.args[0])
+	name, err := dialect.ParseToken(d.args[0])
 	if err != nil {
 		return Header{}, err
 	}
@@ -184,7 +184,7 @@ func framing(name string) bool {
 
 // ValidHeader says that a header can be set.
 func ValidHeader(name, value string) bool {
-	_, err := parseToken(name)
+	_, err := dialect.ParseToken(name)
 	return err == nil && !framing(name) && !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
@@ -214,7 +214,7 @@ func (s *Settings) moreHeaders(d directive) error {
 			return &dialect.ValueError{Problem: "the option " + arg + " is not supported", Fix: "name headers only"}
 		}
 		name, value, _ := strings.Cut(arg, ":")
-		if _, err := parseToken(name); err != nil {
+		if _, err := dialect.ParseToken(name); err != nil {
 			return err
 		}
 		if framing(name) {

@@ -35,7 +35,7 @@ func affinityTable() []Annotation {
 			Text: "Max-Age of the cookie, in seconds; without it the cookie ends with the browser's session"},
 			func(s *Settings, v string) error { return set(&s.Affinity.MaxAge, v, parseCount) }},
 		{dialect.Doc{Key: "session-cookie-name", Default: "INGRESSCOOKIE", Scope: dialect.Location, Risk: dialect.Medium, Text: "Name of the cookie"},
-			func(s *Settings, v string) error { return set(&s.Affinity.Cookie, v, parseToken) }},
+			func(s *Settings, v string) error { return set(&s.Affinity.Cookie, v, dialect.ParseToken) }},
 		{dialect.Doc{Key: "session-cookie-path", Default: "the path of the rule", Scope: dialect.Location, Risk: dialect.Medium,
 			Text: "Path of the cookie; / where the path of the rule is a regular expression"},
 			func(s *Settings, v string) error { return set(&s.Affinity.Path, v, parsePath) }},

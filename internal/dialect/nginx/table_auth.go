@@ -37,7 +37,7 @@ func authTable() []Annotation {
 			func(s *Settings, v string) error { return set(&s.Auth.SignIn, v, parseTemplate) }},
 		{dialect.Doc{Key: "auth-signin-redirect-param", Default: "rd", Scope: dialect.Location, Risk: dialect.Medium,
 			Text: "Name of that parameter"},
-			func(s *Settings, v string) error { return set(&s.Auth.SignInParam, v, parseToken) }},
+			func(s *Settings, v string) error { return set(&s.Auth.SignInParam, v, dialect.ParseToken) }},
 		{dialect.Doc{Key: "auth-url", Scope: dialect.Location, Risk: dialect.High,
 			Text: "Ask this URL about every request, without its body: 2xx lets it pass, 401 and 403 are the answer, all else is 500"},
 			func(s *Settings, v string) error { return set(&s.Auth.URL, v, parseURL) }},
@@ -62,7 +62,7 @@ func parseObjectName(v string) (model.Name, error) {
 func parseTokenList(v string) ([]string, error) {
 	out := list(v)
 	for _, f := range out {
-		if _, err := parseToken(f); err != nil {
+		if _, err := dialect.ParseToken(f); err != nil {
 			return nil, err
 		}
 	}

@@ -13,7 +13,7 @@ func proxyTable() []Annotation {
 			func(s *Settings, v string) error { return set(&s.BackendProtocol, v, parseProtocol) }},
 		{dialect.Doc{Key: "connection-proxy-header", Scope: dialect.Location, Risk: dialect.Low, Effect: dialect.Silent,
 			Text: "Accepted without effect: connections to pods are kept, or upgraded, as the messages need it"},
-			func(s *Settings, v string) error { return set(&s.Connection, v, parseToken) }},
+			func(s *Settings, v string) error { return set(&s.Connection, v, dialect.ParseToken) }},
 		{dialect.Doc{Key: "enable-access-log", Default: "true", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "Whether requests are written to the access log, where the gateway has one"},
 			func(s *Settings, v string) error { return set(&s.AccessLog, v, parseBool) }},

@@ -136,22 +136,10 @@ func parseHosts(v string) ([]string, error) {
 	return out, nil
 }
 
-// parseToken accepts a token of RFC 9110, section 5.6.2: no header that is made
-// of it can end early.
-func parseToken(v string) (string, error) {
-	v = strings.TrimSpace(v)
-	if v == "" || strings.ContainsFunc(v, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
-	}) {
-		return "", &dialect.ValueError{Problem: fmt.Sprintf("%q is not a token", v), Fix: "use letters, digits and -_."}
-	}
-	return v, nil
-}
-
 // parseTokens accepts a list of tokens and keeps its spelling.
 func parseTokens(v string) (string, error) {
 	for _, f := range list(v) {
-		if _, err := parseToken(f); err != nil {
+		if _, err := dialect.ParseToken(f); err != nil {
 			return "", err
 		}
 	}
@@ -165,7 +153,7 @@ func parseOrigins(v string) ([]string, error) {
 	for _, o := range out {
 		scheme, host, ok := strings.Cut(o, "://")
 		_, err := dialect.ParseHost(strings.TrimPrefix(host, "*."))
-		_, schemeErr := parseToken(scheme)
+		_, schemeErr := dialect.ParseToken(scheme)
 		if o != "*" && (!ok || err != nil || schemeErr != nil) {
 			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q is not an origin", o), Fix: `write "*" or origins like "https://example.com", "https://*.example.com:8443"`}
 		}

@@ -60,8 +60,8 @@ func (m *merger) addCanary(f *fragment, d *draft) {
 	main := m.taken[key]
 	switch {
 	case err != nil || main == nil:
-		reject("CanaryWithoutMain", fmt.Sprintf("no other Ingress has path %s of the same type for host %q", d.path, m.host.Pattern),
-			"give the canary the host, path and pathType of the Ingress that it belongs to")
+		reject("CanaryWithoutMain", fmt.Sprintf("no other Ingress has path %s of the same type%v for host %q", d.path, d.rule.Match.When, m.host.Pattern),
+			"give the canary the host, path, pathType and conditions of the Ingress that it belongs to")
 	case d.rule.Forward == nil || main.Forward == nil:
 		reject("CanaryUnused", fmt.Sprintf("requests of %s do not reach a Service, or those of the canary do not", main.Source), "remove redirects from both")
 	case main.Forward.Canary != nil:

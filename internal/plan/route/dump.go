@@ -63,7 +63,7 @@ func (h *Hosts) dump(w io.Writer) {
 			fmt.Fprintf(w, "  client certificate %s depth %d %s\n", c.Mode, c.Depth, c.Problem)
 		}
 		for _, r := range host.Rules {
-			fmt.Fprintf(w, "  %v %s -> %v\n", r.Match.Kind, r.Match.Path, r)
+			fmt.Fprintf(w, "  %v %s%v -> %v\n", r.Match.Kind, r.Match.Path, r.Match.When, r)
 		}
 		if host.Fallback != nil {
 			fmt.Fprintf(w, "  else -> %v\n", host.Fallback)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/fairway-net/fairway/internal/dialect"
+	"github.com/fairway-net/fairway/internal/dialect/fairway"
 	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/model"
 )
@@ -34,6 +35,7 @@ type fragment struct {
 	edit           *HeaderEdit
 	errors         *Errors
 	defaultBackend *BackendKey
+	when           *When
 }
 
 // redirection is a host that from-to-www-redirect adds.
@@ -45,7 +47,7 @@ type draft struct {
 	path string // as written, "/" for ""
 	kind model.PathType
 	root bool // the rule of app-root: "/" and nothing else, before all others
-	rule Rule // Match and Rewrite are still empty
+	rule Rule // Match, but for When, and Rewrite are still empty
 }
 
 // backendRef is one mention of a backend.
@@ -65,6 +67,9 @@ type certRef struct {
 func translate(ing *model.Ingress, r *reading) *fragment {
 	f := &fragment{ing: ing, options: r.options}
 	f.settings, f.rejected = nginx.Parse(refOf(ing), ing.Annotations, r.options)
+	own, rejected := fairway.ParseIngress(ing)
+	f.rejected = append(f.rejected, rejected...)
+	f.when = newWhen(&own)
 	f.readGuards(r)
 	f.readEdit(r)
 	f.readBackends(r)
@@ -79,7 +84,7 @@ func translate(ing *model.Ingress, r *reading) *fragment {
 		host := strings.ToLower(r.Host)
 		if !slices.Contains(f.hosts, host) {
 			f.hosts = append(f.hosts, host)
-			if f.settings.AppRoot != "" {
+			if f.settings.AppRoot != "" && !own.Unmatched {
 				f.drafts = append(f.drafts, f.appRoot(host))
 			}
 			if f.settings.WWW && host != "" && host[0] != '*' {
@@ -95,7 +100,10 @@ func translate(ing *model.Ingress, r *reading) *fragment {
 			if slices.ContainsFunc(f.options.NoAuth, func(p string) bool { return strings.HasPrefix(d.path, p) }) {
 				d.rule.Auth, d.rule.Password = nil, nil
 			}
-			f.drafts = append(f.drafts, d)
+			d.rule.Match.When = f.when
+			if !own.Unmatched {
+				f.drafts = append(f.drafts, d)
+			}
 		}
 	}
 	for i, t := range ing.TLS {
@@ -196,7 +204,7 @@ func balance(b *nginx.Balance) *Balance {
 
 // appRoot makes the rule that annotation app-root adds to a host.
 func (f *fragment) appRoot(host string) draft {
-	r := Rule{Source: Source{refOf(f.ing), nginx.Field(nginx.Prefix + "app-root")}, Secure: secure(&f.settings), Unlogged: !f.settings.AccessLog}
+	r := Rule{Source: Source{refOf(f.ing), nginx.Field(nginx.Prefix + "app-root")}, Secure: secure(&f.settings), Unlogged: !f.settings.AccessLog, Match: Match{When: f.when}}
 	r.Redirect = &Redirect{Location: dialect.Template{{Var: dialect.Scheme}, {Text: "://"}, {Var: dialect.HTTPHost}, {Text: f.settings.AppRoot}}, Status: 302}
 	return draft{host: host, path: "/", kind: model.Exact, root: true, rule: r}
 }

@@ -95,6 +95,7 @@ type taken struct {
 	kind PathKind
 	path string
 	root bool
+	when string
 }
 
 func (m *merger) add(f *fragment, d *draft) {
@@ -107,7 +108,7 @@ func (m *merger) add(f *fragment, d *draft) {
 		reject("PathInvalid", fmt.Sprintf("path %q cannot be the path of a request", d.path), "a path begins with a slash and has no dot segments")
 		return
 	}
-	rule.Match = Match{Kind: key.kind, Path: key.path}
+	rule.Match = Match{Kind: key.kind, Path: key.path, When: d.rule.Match.When}
 	if m.host.Regex {
 		if err := compile(&rule, f, d); err != nil {
 			reject("RegexInvalid", fmt.Sprintf("path %q is no regular expression: %v", d.path, err),
@@ -152,12 +153,12 @@ func (m *merger) addSlashes() {
 			continue
 		}
 		for _, kind := range []PathKind{Exact, Prefix, Text} {
-			ok = ok && m.taken[taken{kind: kind, path: short}] == nil
+			ok = ok && m.taken[taken{kind: kind, path: short, when: r.Match.When.String()}] == nil
 		}
 		if !ok {
 			continue
 		}
-		s := &Rule{Source: r.Source, Secure: r.Secure, Access: r.Access, Unlogged: r.Unlogged, KeepSlash: r.KeepSlash, WithPort: r.WithPort, Match: Match{Kind: Exact, Path: short}}
+		s := &Rule{Source: r.Source, Secure: r.Secure, Access: r.Access, Unlogged: r.Unlogged, KeepSlash: r.KeepSlash, WithPort: r.WithPort, Match: Match{Kind: Exact, Path: short, When: r.Match.When}}
 		s.Redirect = &Redirect{Status: 301, AfterTLS: true, Location: dialect.Template{{Var: dialect.Scheme}, {Text: "://"}, {Var: dialect.HostName}}}
 		switch f := m.from[r]; {
 		case f.settings.Relative:
@@ -174,7 +175,7 @@ func (m *merger) addSlashes() {
 // path means nothing, but it does keep apart rules that ingress-nginx would
 // keep apart.
 func (m *merger) key(d *draft) (taken, error) {
-	k := taken{pathKind(d.kind), d.path, d.root}
+	k := taken{pathKind(d.kind), d.path, d.root, d.rule.Match.When.String()}
 	if m.host.Regex {
 		return k, nil
 	}
@@ -187,14 +188,14 @@ func (m *merger) key(d *draft) (taken, error) {
 // writes its location ("~* ^path") and its rewrite ("(?i)path").
 func compile(rule *Rule, f *fragment, d *draft) error {
 	if d.root {
-		rule.Match = Match{Kind: Exact, Path: "/", Regex: regexp.MustCompile("^/$")}
+		rule.Match = Match{Kind: Exact, Path: "/", Regex: regexp.MustCompile("^/$"), When: rule.Match.When}
 		return nil
 	}
 	re, err := regexp.Compile("(?i)^" + d.path)
 	if err != nil {
 		return reason(err)
 	}
-	rule.Match = Match{Kind: Regex, Path: d.path, Regex: re}
+	rule.Match = Match{Kind: Regex, Path: d.path, Regex: re, When: rule.Match.When}
 	if f.rewrites(d) {
 		groups, err := regexp.Compile("(?i)" + d.path)
 		if err != nil {
@@ -238,7 +239,8 @@ func compareRules(a, b *Rule) int {
 		cmp.Compare(rank(a), rank(b)),
 		cmp.Compare(len(b.Match.Path), len(a.Match.Path)),
 		cmp.Compare(b.Match.Path, a.Match.Path),
-		cmp.Compare(a.Match.Kind, b.Match.Kind))
+		cmp.Compare(a.Match.Kind, b.Match.Kind),
+		compareWhen(a.Match.When, b.Match.When))
 }
 
 func rank(r *Rule) int {

@@ -2,12 +2,14 @@ package route
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/dialect/fairway"
 	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
@@ -138,6 +140,9 @@ func (w *world) ingress(name model.Name) *model.Ingress {
 		key, value, _ := strings.Cut(set, "=")
 		ing.Annotations[nginx.Prefix+key] = value
 	}
+	if w.IntN(3) == 0 {
+		ing.Annotations[fairway.Prefix+"match-"+pickFrom(w, "methods", "headers", "query", "typo")] = pickFrom(w, "GET", "X=1", "x~y", "(")
+	}
 	if w.IntN(4) == 0 {
 		b := w.backend()
 		ing.Default = &b
@@ -175,14 +180,17 @@ func FuzzTree(f *testing.F) {
 		w := &world{Rand: rand.New(rand.NewPCG(seed, 3))}
 		var drafts []draft
 		for range 1 + w.IntN(10) {
-			drafts = append(drafts, draft{path: w.path(), kind: pickFrom(w, model.Exact, model.Prefix, model.ImplementationSpecific)})
+			d := draft{path: w.path(), kind: pickFrom(w, model.Exact, model.Prefix, model.ImplementationSpecific)}
+			d.rule.Match.When = w.when()
+			drafts = append(drafts, d)
 		}
 		h, _ := mergeHost("", []*fragment{{ing: &model.Ingress{}, drafts: drafts}}, newShared())
 		for range 50 {
-			path := w.path()
-			got, want := h.Find(&Request{Path: path}), literal(h.Rules, path)
+			req := &Request{Path: w.path(), Method: pickFrom(w, "GET", "POST"), Query: pickFrom(w, "", "v=1", "v=2&d", "v=2&v=1"),
+				Header: http.Header{pickFrom(w, "X-A", "X-B"): {pickFrom(w, "1", "2")}}}
+			got, want := h.Find(req), literal(h.Rules, req)
 			if got != want {
-				t.Fatalf("rules %v, path %s: got %v, want %v", h.Rules, path, got, want)
+				t.Fatalf("rules %v, request %+v: got %v, want %v", h.Rules, req, got, want)
 			}
 		}
 	})
@@ -196,10 +204,58 @@ func (w *world) path() string {
 	return pickFrom(w, b.String(), b.String(), b.String()+"/", "/")
 }
 
-// literal reads networking/v1 word by word: rules are in the order in which they
-// win, so the first that matches is the one; but a prefix that ends in a slash
-// also matches the path without it, and then counts as no longer than that.
-func literal(rules []*Rule, path string) *Rule {
+// when makes conditions of one word each; see satisfied.
+func (w *world) when() *When {
+	c := &When{}
+	if w.IntN(3) == 0 {
+		c.Methods = []string{pickFrom(w, "GET", "POST")}
+	}
+	if w.IntN(3) == 0 {
+		c.Headers = append(c.Headers, Condition{Name: pickFrom(w, "x-a", "X-B"), Value: pickFrom(w, "1", "2", "")})
+	}
+	if w.IntN(3) == 0 {
+		c.Query = append(c.Query, Condition{Name: pickFrom(w, "v", "d"), Value: pickFrom(w, "1", "2", "")})
+	}
+	if c.String() == "" {
+		return nil
+	}
+	return c
+}
+
+// satisfied drops the rules whose conditions req does not have, and puts the others into the
+// order of the Gateway API: a method, the number of headers, that of arguments; what is
+// there once is enough for both, as when makes no more.
+func satisfied(rules []*Rule, req *Request) []*Rule {
+	var out []*Rule
+	weight := map[*Rule]int{}
+	for _, r := range rules {
+		ok := true
+		if c := r.Match.When; c != nil {
+			weight[r] = 4*len(c.Methods) + 2*len(c.Headers) + len(c.Query)
+			ok = len(c.Methods) == 0 || c.Methods[0] == req.Method
+			for _, h := range c.Headers {
+				have, there := req.Header.(http.Header)[http.CanonicalHeaderKey(h.Name)]
+				ok = ok && there && (h.Value == "" || h.Value == have[0])
+			}
+			for _, q := range c.Query {
+				have, there := map[string]map[string]string{"": {}, "v=1": {"v": "1"}, "v=2&d": {"v": "2", "d": ""}, "v=2&v=1": {"v": "2"}}[req.Query][q.Name]
+				ok = ok && there && (q.Value == "" || q.Value == have)
+			}
+		}
+		if ok {
+			out = append(out, r)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Rule) int { return weight[b] - weight[a] })
+	return out
+}
+
+// literal reads networking/v1 word by word, for the rules whose conditions the request has:
+// a prefix that ends in a slash also matches the path without it, and then counts as no
+// longer than that.
+func literal(rules []*Rule, req *Request) *Rule {
+	path := req.Path
+	rules = satisfied(rules, req)
 	for _, r := range rules {
 		if r.Match.Kind == Exact && r.Match.Path == path {
 			return r

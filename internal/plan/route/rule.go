@@ -11,10 +11,11 @@ import (
 )
 
 // Request is what rules are matched with. Host and Path are canonical: see
-// CanonicalHost and CanonicalPath.
+// CanonicalHost and CanonicalPath. Query is as received, without the question mark.
 type Request struct {
-	Host string
-	Path string
+	Host, Path    string
+	Method, Query string
+	Header        interface{ Values(name string) []string }
 }
 
 // Rule sends the requests that it matches somewhere. Exactly one of Redirect,
@@ -69,11 +70,12 @@ func (k PathKind) String() string {
 	return [...]string{"exact", "prefix", "text", "regex"}[k]
 }
 
-// Match is the condition of a rule, beside its host.
+// Match is what a rule is for, beside its host.
 type Match struct {
 	Kind  PathKind
 	Path  string         // canonical, but for Regex: as written
 	Regex *regexp.Regexp // set for all rules of a host with Regex set
+	When  *When          // nil: whatever else the request has
 }
 
 // Secure says what happens to requests that did not come over TLS.
@@ -176,14 +178,14 @@ type Respond struct {
 func (h *Host) Find(req *Request) *Rule {
 	if h.Regex {
 		for _, r := range h.Rules {
-			if r.Match.Regex.MatchString(req.Path) {
+			if r.Match.Regex.MatchString(req.Path) && r.Match.When.holds(req) {
 				return r
 			}
 		}
 		return h.Fallback
 	}
-	if i := h.tree.find(req.Path); i != none {
-		return h.Rules[i]
+	if r := h.tree.find(h.Rules, req); r != nil {
+		return r
 	}
 	return h.Fallback
 }

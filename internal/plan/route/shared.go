@@ -23,6 +23,9 @@ func (s *shared) tree(rules []*Rule) *node {
 	var b strings.Builder
 	for _, r := range rules {
 		b.WriteByte(byte(r.Match.Kind))
+		if r.Match.When != nil {
+			b.WriteByte('?') // where a path has its slash
+		}
 		b.WriteString(r.Match.Path)
 		b.WriteByte(0) // of no canonical path
 	}

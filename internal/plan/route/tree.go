@@ -14,29 +14,35 @@ type node struct {
 	children []*node
 	first    []byte // the first letter of each child's label, sorted
 
-	exact  []int
-	prefix []int
+	exact  []leaf
+	prefix []leaf
 	// slashless are prefix rules whose path is this node's with a slash at its
 	// end: they match this path, but nothing longer here.
-	slashless []int
-	text      []int
+	slashless []leaf
+	text      []leaf
+}
+
+// leaf is a rule, by its place in Host.Rules.
+type leaf struct {
+	index int
+	when  bool // the rule has conditions, which say whether it is passed over
 }
 
 // newTree builds the tree of rules, none of which is a regular expression.
 func newTree(rules []*Rule) *node {
 	root := &node{}
 	for i, r := range rules {
-		n := root.at(r.Match.Path)
+		n, at := root.at(r.Match.Path), leaf{i, r.Match.When != nil}
 		switch r.Match.Kind {
 		case Exact:
-			n.exact = append(n.exact, i)
+			n.exact = append(n.exact, at)
 		case Text:
-			n.text = append(n.text, i)
+			n.text = append(n.text, at)
 		case Prefix:
-			n.prefix = append(n.prefix, i)
+			n.prefix = append(n.prefix, at)
 			if p := r.Match.Path; len(p) > 1 && strings.HasSuffix(p, "/") {
 				short := root.at(p[:len(p)-1])
-				short.slashless = append(short.slashless, i)
+				short.slashless = append(short.slashless, at)
 			}
 		}
 	}
@@ -77,35 +83,51 @@ func commonPrefix(a, b string) int {
 	return i
 }
 
-// none is no rule.
-const none = -1
-
-// find returns the place of the rule of highest precedence that matches, or none. It
-// walks down once; the last match that it sees on the way is the longest.
-func (n *node) find(path string) int {
-	best, rest := none, path
+// find returns the rule of highest precedence that matches, or nil. It walks down once;
+// the last match that it sees on the way is the longest.
+func (n *node) find(rules []*Rule, req *Request) *Rule {
+	best, path, rest := none, req.Path, req.Path
 	for n != nil {
 		whole := rest == ""
-		if whole && len(n.exact) > 0 {
-			return first(n.exact)
+		if whole {
+			if i := first(n.exact, rules, req); i != none {
+				return rules[i]
+			}
 		}
-		element := whole || rest[0] == '/' || strings.HasSuffix(path[:len(path)-len(rest)], "/")
-		switch {
-		case element && len(n.prefix) > 0:
-			best = first(n.prefix)
-		case whole && len(n.slashless) > 0:
-			best = first(n.slashless)
-		case len(n.text) > 0:
-			best = first(n.text)
+		here := none
+		if whole || rest[0] == '/' || strings.HasSuffix(path[:len(path)-len(rest)], "/") { // at the end of an element
+			here = first(n.prefix, rules, req)
+		}
+		if here == none && whole {
+			here = first(n.slashless, rules, req)
+		}
+		if here == none {
+			here = first(n.text, rules, req)
+		}
+		if here != none {
+			best = here
 		}
 		n, rest = n.child(rest)
 	}
-	return best
+	if best == none {
+		return nil
+	}
+	return rules[best]
 }
 
-// first returns the rule that wins among those of one path. Dialects whose rules
-// have conditions beside the path decide here.
-func first(rules []int) int { return rules[0] }
+// none is no rule.
+const none = -1
+
+// first returns the rule that wins among those of one path, or none. It looks at rules
+// only where they have conditions: of a host among many they are not in the cache.
+func first(leaves []leaf, rules []*Rule, req *Request) int {
+	for _, l := range leaves {
+		if !l.when || rules[l.index].Match.When.holds(req) {
+			return l.index
+		}
+	}
+	return none
+}
 
 // child returns the child on the way to path and what is left of path there.
 func (n *node) child(path string) (*node, string) {

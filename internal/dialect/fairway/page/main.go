@@ -1,4 +1,4 @@
-// Command page writes docs/annotations-service.md. It is run by go generate.
+// Command page writes docs/annotations-fairway.md. It is run by go generate.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 func main() {
 	var b bytes.Buffer
 	fairway.WritePage(&b)
-	if err := os.WriteFile("../../../docs/annotations-service.md", b.Bytes(), 0o644); err != nil { //nolint:gosec
+	if err := os.WriteFile("../../../docs/annotations-fairway.md", b.Bytes(), 0o644); err != nil { //nolint:gosec
 		fmt.Fprintln(os.Stderr, "page:", err)
 		os.Exit(1)
 	}

@@ -1,0 +1,147 @@
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/fairway-net/fairway/internal/dialect/fairway"
+)
+
+// When is what a request must have, all of it, for a rule to match, beside its host and
+// path. Where several rules of one path match: those with Methods first, then those with
+// more Headers, then with more Query (Gateway API, HTTPRouteRule.matches), then the older.
+type When struct {
+	Methods        []string // any of these; nil: any at all
+	Headers, Query []Condition
+}
+
+// Condition is one on a field of the header or an argument of the query: that it is Value
+// or matches Pattern, or, without either, that it is there.
+type Condition struct {
+	Name    string // of a header in any spelling, of an argument in this one
+	Value   string
+	Pattern *regexp.Regexp
+}
+
+func newWhen(s *fairway.IngressSettings) *When {
+	w := &When{Methods: s.Methods}
+	for _, c := range s.Headers {
+		w.Headers = append(w.Headers, Condition(c))
+	}
+	for _, c := range s.Query {
+		w.Query = append(w.Query, Condition(c))
+	}
+	if len(w.Methods)+len(w.Headers)+len(w.Query) == 0 {
+		return nil
+	}
+	return w
+}
+
+// holds reports whether req has what w asks for.
+func (w *When) holds(req *Request) bool {
+	if w == nil {
+		return true
+	}
+	if w.Methods != nil && !slices.Contains(w.Methods, req.Method) {
+		return false
+	}
+	for i := range w.Headers {
+		c := &w.Headers[i]
+		lines := req.Header.Values(c.Name)
+		if len(lines) == 0 || !c.accepts(strings.Join(lines, ", ")) { // RFC 9110, section 5.3
+			return false
+		}
+	}
+	for i := range w.Query {
+		c := &w.Query[i]
+		if value, ok := argument(req.Query, c.Name); !ok || !c.accepts(value) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Condition) accepts(value string) bool {
+	if c.Pattern != nil {
+		return c.Pattern.MatchString(value)
+	}
+	return c.Value == "" || c.Value == value
+}
+
+// argument returns the first value of an argument of a query, decoded. One that cannot be
+// decoded is taken as it is.
+func argument(query, name string) (value string, ok bool) {
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		key, value, _ := strings.Cut(pair, "=")
+		if unescape(key) == name && pair != "" {
+			return unescape(value), true
+		}
+	}
+	return "", false
+}
+
+func unescape(s string) string {
+	if !strings.ContainsAny(s, "%+") {
+		return s
+	}
+	if d, err := url.QueryUnescape(s); err == nil {
+		return d
+	}
+	return s
+}
+
+// compareWhen puts the one first that wins.
+func compareWhen(a, b *When) int {
+	if a == b {
+		return 0
+	}
+	if a == nil || b == nil { // what asks for nothing is last
+		return cmp.Compare(boolInt(a == nil), boolInt(b == nil))
+	}
+	return cmp.Or(
+		cmp.Compare(boolInt(a.Methods == nil), boolInt(b.Methods == nil)),
+		cmp.Compare(len(b.Headers), len(a.Headers)),
+		cmp.Compare(len(b.Query), len(a.Query)))
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// String is "" for nil; equal conditions are written the same way.
+func (w *When) String() string {
+	if w == nil {
+		return ""
+	}
+	var b strings.Builder
+	if w.Methods != nil {
+		fmt.Fprintf(&b, " method %s", strings.Join(w.Methods, ","))
+	}
+	for _, c := range sorted(w.Headers, strings.ToLower) {
+		fmt.Fprintf(&b, " header %s", c)
+	}
+	for _, c := range sorted(w.Query, strings.Clone) {
+		fmt.Fprintf(&b, " query %s", c)
+	}
+	return b.String()
+}
+
+// sorted writes conditions in the order of their names, of which capitals do not count
+// where fold says so.
+func sorted(conditions []Condition, fold func(string) string) (out []string) {
+	for _, c := range conditions {
+		c.Name = fold(c.Name)
+		out = append(out, fairway.Condition(c).String())
+	}
+	slices.Sort(out)
+	return out
+}
