@@ -103,9 +103,7 @@ func (x *exchange) restart() {
 	x.rule, x.inside, x.send, x.vhost, x.drop, x.cookies = nil, "", nil, "", nil, nil
 	x.ownsCORS, x.cookiesAlways, x.revised, x.paged, x.newCookie, x.keepCookie = false, false, false, false, "", false
 	x.endpoint, x.served, x.tries = nil, nil, 0
-	if x.span != nil {
-		x.send = append(x.send, route.Header{Name: "Traceparent", Value: x.span.header()})
-	}
+	x.passSpan()
 }
 
 // dropBody makes the request one without a body. What has come of it is nobody's.

@@ -82,7 +82,7 @@ func (x *exchange) run(listener string) {
 		if s.log != nil && !x.unlogged() {
 			s.log.add(x)
 		}
-		if s.tracer != nil {
+		if x.span != nil {
 			s.tracer.end(x)
 		}
 	}()
@@ -94,10 +94,6 @@ func (x *exchange) run(listener string) {
 	if x.listener == nil {
 		x.fail(http.StatusServiceUnavailable, "the gateway is starting and does not know its routes yet")
 		return
-	}
-	if s.tracer != nil {
-		s.tracer.beginSpan(x)
-		x.send = append(x.send, route.Header{Name: "Traceparent", Value: x.span.header()})
 	}
 	x.id = requestID(x.fields.Get("X-Request-Id"))
 	x.route(live)
@@ -138,6 +134,9 @@ func (x *exchange) enter(live *live) {
 	x.match.Method, x.match.Query, x.match.Header = x.method, x.query, x.fields
 	host, rule := x.listener.Hosts.Match(&x.match)
 	x.rule = rule
+	if to := x.server.tracer.to.Load(); to != nil && x.span == nil {
+		to.beginSpan(x)
+	}
 	switch {
 	case host.Client != nil && x.listener.TLS && !x.certified(host):
 	case rule == nil:

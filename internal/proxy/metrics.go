@@ -160,7 +160,7 @@ func (s *Server) writeMetrics(to io.Writer) {
 	if s.log != nil {
 		w.One("fairway_http_log_records_lost_total", metric.Counter, "Records of the access log that were dropped, as they could not be written in time.", float64(s.log.lost.Load()))
 	}
-	if s.tracer != nil {
+	if s.tracer.to.Load() != nil {
 		w.One("fairway_http_spans_lost_total", metric.Counter, "Spans that were dropped, as the collector did not take them in time.", float64(s.tracer.lost.Load()))
 	}
 	w.One("fairway_http_overflows_total", metric.Counter, "Requests that got 503 because all endpoints had as many as the Service allows.", float64(m.overflows.Load()))

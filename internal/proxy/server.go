@@ -76,9 +76,9 @@ type Server struct {
 	uncheck   context.CancelFunc
 	listeners map[string]*net.TCPListener
 	layer4    map[layer4Key]*layer4
-	log       *ring   // of the access log; nil: none
-	tracer    *tracer // nil: none
-	third     *third  // nil: no HTTP/3
+	log       *ring // of the access log; nil: none
+	tracer    *tracer
+	third     *third // nil: no HTTP/3
 	advert    atomic.Pointer[advert]
 
 	upstreams *h2.Options
@@ -116,9 +116,7 @@ func New(o Options) (*Server, error) {
 		}
 		s.log = newRing(o.AccessLog)
 	}
-	if o.Tracing != nil {
-		s.tracer = newTracer(*o.Tracing)
-	}
+	s.tracer = newTracer(o.Tracing)
 	s.checking, s.uncheck = context.WithCancel(context.Background())
 	s.live.Store(s.newLive())
 	return s, nil
@@ -149,6 +147,7 @@ func (s *Server) Apply(p *route.Plan) {
 	next := &live{plan: p, pools: pools.Table()}
 	s.bound(next, old)
 	s.live.Store(next)
+	s.tracer.configure(&p.Options.Tracing)
 	for _, was := range gone { // after the new ones have taken what stays
 		s.releasePool(was)
 	}
@@ -223,9 +222,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.log != nil {
 		records.Go(func() { s.log.write(sweeping.Done()) })
 	}
-	if s.tracer != nil {
-		records.Go(func() { s.tracer.run(sweeping) })
-	}
+	records.Go(func() { s.tracer.run(sweeping) })
 	go s.rotateTickets(sweeping, configs)
 	select {
 	case err := <-failed:

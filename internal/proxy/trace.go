@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
@@ -15,6 +17,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
+	"github.com/fairway-net/fairway/internal/plan/route"
 )
 
 // Tracing sends a span of each request to an OpenTelemetry collector, as JSON over
@@ -62,21 +67,52 @@ func parseTrace(v string) (s span, ok bool) {
 	return s, s.traceID != [16]byte{} && s.parent != [8]byte{}
 }
 
-// beginSpan begins ours, below that of the client if it has one.
-func (t *tracer) beginSpan(x *exchange) {
-	s, ok := parseTrace(x.fields.Get("Traceparent"))
+// beginSpan begins ours, below that of the client if it has one that counts, and if the
+// rule wants any.
+func (t *tracing) beginSpan(x *exchange) {
+	how := x.plan.Options.Trace
+	if x.rule != nil {
+		how = x.rule.Trace
+	}
+	if how == nil && !t.byDefault || how != nil && (how.Off || !how.On && !t.byDefault) {
+		return
+	}
+	s, ok := span{}, false
+	if how == nil || !how.Distrust {
+		s, ok = parseTrace(x.fields.Get("Traceparent"))
+	}
 	if !ok {
-		s = span{sampled: t.Sample <= 0 || mathrand.Float64() < t.Sample}
+		s = span{}
 		_, _ = rand.Read(s.traceID[:])
+	}
+	if !ok || !t.sampling.Regards {
+		s.sampled = mathrand.Float64() < t.sampling.Share
 	}
 	_, _ = rand.Read(s.id[:])
 	x.span = &s
+	x.passSpan()
+}
+
+// passSpan lets the endpoint know of our span.
+func (x *exchange) passSpan() {
+	if x.span != nil {
+		x.send = append(x.send, route.Header{Name: "Traceparent", Value: x.span.header()})
+	}
+}
+
+// tracing is where spans go.
+type tracing struct {
+	url       string
+	service   string
+	sampling  nginx.Sampling
+	byDefault bool // where a rule does not say whether
 }
 
 // tracer gathers spans and sends them; when the collector is slower than the
 // requests they are lost, and counted.
 type tracer struct {
-	Tracing
+	given  Tracing                 // as the gateway was started
+	to     atomic.Pointer[tracing] // nil: nowhere
 	lost   atomic.Uint64
 	client http.Client
 
@@ -89,11 +125,34 @@ const (
 	spansEvery = 2 * time.Second
 )
 
-func newTracer(o Tracing) *tracer {
-	if o.Service == "" {
-		o.Service = "fairway-gateway"
+func newTracer(o *Tracing) *tracer {
+	t := &tracer{client: http.Client{Timeout: 5 * time.Second}}
+	if o != nil {
+		t.given = *o
 	}
-	return &tracer{Tracing: o, client: http.Client{Timeout: 5 * time.Second}}
+	t.configure(&nginx.Tracing{})
+	return t
+}
+
+// configure takes what the options say; the rest is as the gateway was started.
+func (t *tracer) configure(o *nginx.Tracing) {
+	to := &tracing{url: o.Collector(), service: o.Service, sampling: nginx.Sampling{Share: 1, Regards: true}, byDefault: t.given.Endpoint != ""}
+	if to.url == "" {
+		to.url = strings.TrimSuffix(t.given.Endpoint, "/")
+	}
+	if to.url == "" {
+		t.to.Store(nil)
+		return
+	}
+	if to.service == "" {
+		to.service = cmp.Or(t.given.Service, "fairway-gateway")
+	}
+	if o.Sampling != nil {
+		to.sampling = *o.Sampling
+	} else if t.given.Sample > 0 {
+		to.sampling.Share = t.given.Sample
+	}
+	t.to.Store(to)
 }
 
 // The part of opentelemetry-proto's trace.proto that we fill, in its JSON form.
@@ -136,7 +195,7 @@ func number(key string, value int) otlpAttribute {
 // conventions for HTTP servers.
 func (t *tracer) end(x *exchange) {
 	s := x.span
-	if s == nil || !s.sampled {
+	if !s.sampled {
 		return
 	}
 	out := otlpSpan{TraceID: s.trace(), SpanID: hex.EncodeToString(s.id[:]), Name: x.method, Kind: otlpKindServer,
@@ -148,6 +207,9 @@ func (t *tracer) end(x *exchange) {
 	}
 	if x.rule != nil {
 		out.Name += " " + x.rule.Match.Path
+		if how := x.rule.Trace; how != nil && len(how.Name) > 0 {
+			out.Name = x.expand(how.Name)
+		}
 		out.Attributes = append(out.Attributes, text("http.route", x.rule.Match.Path), text("fairway.ingress", x.rule.Source.Ref.Name.String()))
 	}
 	if x.endpoint != nil {
@@ -187,14 +249,18 @@ func (t *tracer) run(ctx context.Context) {
 }
 
 func (t *tracer) send(spans []otlpSpan) error {
+	to := t.to.Load()
+	if to == nil {
+		return errors.New("no collector any more")
+	}
 	body, err := json.Marshal(map[string]any{"resourceSpans": []any{map[string]any{
-		"resource":   map[string]any{"attributes": []otlpAttribute{text("service.name", t.Service)}},
+		"resource":   map[string]any{"attributes": []otlpAttribute{text("service.name", to.service)}},
 		"scopeSpans": []any{map[string]any{"scope": map[string]string{"name": "fairway"}, "spans": spans}},
 	}}})
 	if err != nil {
 		return err
 	}
-	resp, err := t.client.Post(strings.TrimSuffix(t.Endpoint, "/")+"/v1/traces", "application/json", bytes.NewReader(body))
+	resp, err := t.client.Post(to.url+"/v1/traces", "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // sink is where a log is written, at its own pace.
@@ -106,5 +109,68 @@ func TestTrace(t *testing.T) {
 		if _, ok := parseTrace(bad); ok {
 			t.Errorf("%q is accepted", bad)
 		}
+	}
+}
+
+// TestTraceAnnotations: an Ingress has spans or not, by its annotations and by the options,
+// which name the collector, too.
+func TestTraceAnnotations(t *testing.T) {
+	t.Parallel()
+	var got testkit.Text
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		_, _ = got.Write(b)
+	}))
+	t.Cleanup(collector.Close)
+	at := addrOf(collector)
+	w := newWorld(t)
+	s := w.backendFunc(func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, r.Header.Get("Traceparent")) })
+	options := func(more ...string) {
+		w.set(configMap("fairway-system", "ingress-nginx-controller", append([]string{"otlp-collector-host", at.Addr().String(), "otlp-collector-port", fmt.Sprint(at.Port())}, more...)...))
+		for _, r := range w.server.live.Load().plan.Rejected {
+			t.Errorf("rejected: %v", r)
+		}
+	}
+	w.set(service("a"), slice("a", s), ingress("i", "none.example", "/p a"),
+		annotate(ingress("j", "on.example", "/p a"), "enable-opentelemetry", "true", "opentelemetry-operation-name", "named"),
+		annotate(ingress("k", "off.example", "/p a"), "enable-opentelemetry", "false"),
+		annotate(ingress("l", "distrust.example", "/p a"), "enable-opentelemetry", "true", "opentelemetry-trust-incoming-span", "false"),
+		annotate(ingress("m", "trust.example", "/p a"), "enable-opentelemetry", "true", "opentelemetry-trust-incoming-span", "true"))
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	// What the endpoint gets: the client's header, a child of it, or a trace of ours.
+	check := func(what string, want map[string]string) {
+		t.Helper()
+		for host, want := range want {
+			_, seen := w.get("http://"+host+".example/p", "Traceparent", parent)
+			is := "ours"
+			if seen == parent {
+				is = "client's"
+			} else if strings.HasPrefix(seen, parent[:36]) {
+				is = "child"
+			}
+			if is != want || want == "" {
+				t.Errorf("%s, %s: the endpoint got %q, want %s", what, host, seen, want)
+			}
+		}
+	}
+	check("no collector", map[string]string{"none": "client's", "on": "client's"})
+	options()
+	check("a collector", map[string]string{"none": "client's", "on": "child", "off": "client's", "distrust": "ours", "trust": "child"})
+	options("enable-opentelemetry", "true", "opentelemetry-trust-incoming-span", "false", "opentelemetry-operation-name", "HTTP $request_method $service_name $uri", "otel-service-name", "shop")
+	check("on for all", map[string]string{"none": "ours", "on": "ours", "off": "client's", "distrust": "ours", "trust": "child"})
+	eventually(t, func() bool {
+		text := got.String()
+		return strings.Contains(text, `"name":"named"`) && strings.Contains(text, `"name":"HTTP GET a /p"`) && strings.Contains(text, `{"key":"service.name","value":{"stringValue":"shop"}}`) && !strings.Contains(text, "off.example")
+	}, "the collector has the spans")
+	options("enable-opentelemetry", "true", "otel-sampler", "AlwaysOff")
+	if _, seen := w.get("http://none.example/p"); !strings.HasSuffix(seen, "-00") {
+		t.Errorf("a trace that is not to be recorded: %q", seen)
+	}
+	if _, seen := w.get("http://none.example/p", "Traceparent", parent); !strings.HasSuffix(seen, "-01") {
+		t.Errorf("a trace that its client records: %q", seen)
+	}
+	options("enable-opentelemetry", "true", "otel-sampler", "TraceIdRatioBased", "otel-sampler-ratio", "0", "otel-sampler-parent-based", "false")
+	if _, seen := w.get("http://none.example/p", "Traceparent", parent); !strings.HasSuffix(seen, "-00") || !strings.HasPrefix(seen, parent[:36]) {
+		t.Errorf("a trace that is not to be recorded whatever the client does: %q", seen)
 	}
 }

@@ -208,6 +208,18 @@ func copyIs(path, lines string) func(*annotated, *gateway) string {
 	}
 }
 
+// spanIsSent: the pod gets a trace that is not the client's, and the collector, which is pod
+// green, a span of it.
+func spanIsSent(a *annotated, g *gateway) string {
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	r := g.get(a.at("/"), "Traceparent: "+parent)
+	if trace := r.line("header Traceparent"); len(trace) != len(parent) || trace[:36] == parent[:36] {
+		return r.wrong("a trace of the gateway")
+	}
+	time.Sleep(2500 * time.Millisecond) // spans go together
+	return holds(g.seen("/v1/traces").text, `"name":"told-as-this"`)
+}
+
 func (a *annotated) asClient(g *gateway, p *pair) reply {
 	config := &tls.Config{}
 	if p != nil {

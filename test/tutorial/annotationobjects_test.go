@@ -128,6 +128,8 @@ data:
   global-allowed-response-headers: X-Custom
   global-auth-url: http://green.default.svc.cluster.local/status/403
   default-backend-service: default/green
+  otlp-collector-host: green.default.svc.cluster.local
+  otlp-collector-port: "80"
 `
 
 var annotationPods = `---

@@ -142,5 +142,6 @@ var optionCases = []annotated{
 	{name: "snippet-server", options: true, annotations: "enable-global-auth false\nserver-snippet return 418;", status: 418},
 	{name: "snippet-auth", options: true, annotations: authURL + "202?snippet\nauth-snippet proxy_set_header X-Snippet b;", url: "/", text: "pod: blue", effect: questionSays("/status/202", "header X-Snippet: b")},
 	{name: "default-backend", options: true, annotations: "enable-global-auth false\ncustom-http-errors 418", url: "/status/418", text: "pod: green\nheader X-Code: 418"},
+	{name: "traced", options: true, annotations: "enable-global-auth false\nenable-opentelemetry true\nopentelemetry-operation-name told-as-this\nopentelemetry-trust-incoming-span false", effect: spanIsSent},
 	{name: "default-host", options: true, annotations: "enable-global-auth false", url: "http://nobodys.annotations/x", text: "pod: green"},
 }

@@ -55,6 +55,7 @@ func groupTable() []group {
 		{"Canary", canaryTable()},
 		{"Limits", limitTable()},
 		{"Responses, errors, mirrors", responseTable()},
+		{"Traces", traceTable()},
 		{"Snippets", snippetTable()},
 		{"No effect needed", silentTable()},
 		{"Refused", refusedTable()},

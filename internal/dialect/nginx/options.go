@@ -51,6 +51,9 @@ type Options struct {
 	LogDefault     bool             // requests for DefaultBackend are logged
 	Unlogged       []*regexp.Regexp // URIs of requests that are not
 
+	Tracing         Tracing
+	ratio           float64 // otel-sampler-ratio
+	rated           bool    // it counts
 	Clients         Clients
 	Streams         Streams
 	TLSMin, TLSMax  uint16 // versions towards clients; 0: Go's
@@ -62,7 +65,7 @@ type Options struct {
 // NewOptions is what holds without a ConfigMap.
 func NewOptions() *Options {
 	o := &Options{Base: Defaults(), RedirectCode: 308, HSTS: true, HSTSAge: "31536000", HSTSSub: true, RateStatus: 503, ConnStatus: 503,
-		Risk: dialect.High, NoAuth: []string{acme}, NoTLS: []string{acme}, ForwardedFor: "X-Forwarded-For", TLSMin: defaultTLS, Clients: newClients(), Streams: newStreams()}
+		Risk: dialect.High, NoAuth: []string{acme}, NoTLS: []string{acme}, ForwardedFor: "X-Forwarded-For", TLSMin: defaultTLS, Clients: newClients(), Streams: newStreams(), Tracing: Tracing{Port: otlpPort}, ratio: 0.01}
 	o.GlobalAuth = o.Base.Auth
 	return o
 }
@@ -151,7 +154,7 @@ func (row *Option) read(o *Options, value string) (rejected []model.Rejected) {
 func OptionTable() []Option { return optionTable() }
 
 var optionTable = sync.OnceValue(func() []Option {
-	all := slices.Concat(ownOptions(), servingOptions(), streamOptions(), snippetOptions(), defaultOptions(), tunings(), refusedOptions())
+	all := slices.Concat(ownOptions(), servingOptions(), streamOptions(), traceOptions(), snippetOptions(), defaultOptions(), tunings(), refusedOptions())
 	slices.SortFunc(all, func(a, b Option) int { return cmp.Compare(a.Key, b.Key) })
 	return all
 })
@@ -163,7 +166,7 @@ func defaultOptions() (out []Option) {
 		proxy-next-upstream proxy-next-upstream-tries proxy-next-upstream-timeout proxy-body-size proxy-cookie-domain proxy-cookie-path
 		proxy-redirect-from proxy-redirect-to limit-rate limit-rate-after load-balance service-upstream custom-http-errors
 		denylist-source-range whitelist-source-range ssl-ciphers disable-proxy-intercept-errors app-root preserve-trailing-slash use-port-in-redirects
-		upstream-hash-by upstream-hash-by-subset upstream-hash-by-subset-size`) {
+		upstream-hash-by upstream-hash-by-subset upstream-hash-by-subset-size opentelemetry-trust-incoming-span`) {
 		row := lookUp(key)
 		doc := row.Doc
 		doc.Text = "Default of the annotation " + key
@@ -184,7 +187,7 @@ func tunings() (out []Option) {
 		enable-aio-write enable-multi-accept enable-real-ip enable-serial-reloads error-log-level error-log-path generate-request-id
 		grpc-buffer-size-kb http-access-log-path http2-max-field-size http2-max-header-size http2-max-requests ignore-invalid-headers lua-shared-dicts
 		map-hash-bucket-size max-worker-connections max-worker-open-files nginx-status-ipv4-whitelist nginx-status-ipv6-whitelist
-		opentelemetry-trust-incoming-span proxy-buffer-size proxy-buffering proxy-buffers-number proxy-busy-buffers-size proxy-headers-hash-bucket-size
+		otel-max-export-batch-size otel-max-queuesize otel-schedule-delay-millis proxy-buffer-size proxy-buffering proxy-buffers-number proxy-busy-buffers-size proxy-headers-hash-bucket-size
 		proxy-headers-hash-max-size proxy-http-version proxy-max-temp-file-size proxy-request-buffering proxy-ssl-location-only reuse-port server-name-hash-bucket-size server-name-hash-max-size
 		server-tokens strict-validate-path-type ssl-buffer-size ssl-dh-param ssl-ecdh-curve ssl-session-cache ssl-session-cache-size ssl-session-tickets ssl-session-timeout stream-access-log-path
 		upstream-keepalive-connections upstream-keepalive-requests upstream-keepalive-time upstream-keepalive-timeout

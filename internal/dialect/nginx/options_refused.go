@@ -32,10 +32,7 @@ func refusedOptions() (out []Option) {
 	add("log-format-upstream log-format-escape-json log-format-escape-none log-format-stream access-log-params", log, "choose its fields with the gateway's flag --access-log-fields, and --access-log-text for name=value")
 	add("enable-syslog syslog-host syslog-port", "logs go to standard output and to nothing else", "let the cluster's collector take them from there")
 	add("enable-auth-access-log", "questions to auth-url are not logged", "look into the log of the service that answers them")
-	const traces = "traces are asked for by flags of the gateway"
-	add("enable-opentelemetry otlp-collector-host otlp-collector-port opentelemetry-config", traces, "say --otlp http://COLLECTOR:4318")
-	add("otel-sampler otel-sampler-ratio otel-sampler-parent-based", traces, "say --otlp-sample SHARE; the decision of a caller is followed in any case")
-	add("otel-service-name otel-max-queuesize otel-max-export-batch-size otel-schedule-delay-millis opentelemetry-operation-name", traces, "remove it: the service is fairway, a span has the name of its route, and batches need no tuning")
+	add("opentelemetry-config", "there is no such file here", "say the same by otlp-collector-host, otel-service-name and otel-sampler", "/etc/ingress-controller/telemetry/opentelemetry.toml")
 	add("enable-modsecurity enable-owasp-modsecurity-crs modsecurity-snippet", "Fairway has no ModSecurity", "put a web application firewall behind it, as a Service of its own")
 	add("main-snippet http-snippet stream-snippet", "it is nginx's configuration, and there is no nginx", "look for an option or an annotation that does the same")
 	add("ssl-session-ticket-key", "keys of session tickets are made from a seed of your own, and change with time", "say --tls-ticket-seed FILE")

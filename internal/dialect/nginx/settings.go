@@ -58,6 +58,7 @@ type Settings struct {
 	Errors    Errors
 	Mirror    Mirror
 	Response  Response
+	Trace     Trace
 	SetHeader []Header // further headers for the pods, from a snippet
 	Ciphers   []uint16 // of TLS 1.2; nil: Go's
 

@@ -80,10 +80,6 @@ func silentTable() []Annotation {
 		silent("Accepted without effect: browsers do not take pushes any more", "http2-push-preload"),
 		silent("Accepted without effect: `GET /routes` of the gateway shows what each rule does", "enable-rewrite-log"),
 		silent("Accepted without effect: the order of suites is Go's, which knows the machine", "ssl-prefer-server-ciphers"),
-		silent("Accepted without effect: traces are an option of the gateway, and hold for all routes",
-			"enable-opentelemetry", "opentelemetry-trust-incoming-span"),
-		[]Annotation{{Doc: dialect.Doc{Key: "opentelemetry-operation-name", Scope: dialect.Location, Risk: dialect.Medium, Effect: dialect.Silent,
-			Text: "Accepted without effect: a span has the name of its route"}, set: func(*Settings, string) error { return nil }}},
 	)
 }
 

@@ -60,7 +60,7 @@ func (p *Planner) useDefault(snap *state.Snapshot, d *dirty) {
 		// authentication; without a ready pod it is as if there were no Service.
 		f := &fragment{ing: &model.Ingress{}, options: p.options, settings: p.options.Base}
 		p.defaultRule = &Rule{Source: Source{p.defaultOption(snap), "data[" + nginx.DefaultBackendOption + "]"}, MaxBody: f.settings.BodySize,
-			Unlogged: !p.options.LogDefault || !f.settings.AccessLog, Match: Match{Kind: Prefix, Path: "/"}, Forward: f.toBackend(key)}
+			Trace: trace(&f.settings.Trace), Unlogged: !p.options.LogDefault || !f.settings.AccessLog, Match: Match{Kind: Prefix, Path: "/"}, Forward: f.toBackend(key)}
 		p.defaultRule.Forward.Optional = true
 	}
 	d.hosts[""] = struct{}{} // who falls back to nothing falls back to it

@@ -226,6 +226,9 @@ func (r *Rule) dumpRest(w io.Writer) {
 	if b := r.Bandwidth; b != nil {
 		fmt.Fprintf(w, " %d bytes/s after %d", b.PerSecond, b.After)
 	}
+	if t := r.Trace; t != nil {
+		fmt.Fprintf(w, " traced %v, not %v, for clients' traces %v, as %q", t.On, t.Off, !t.Distrust, t.Name)
+	}
 	if m := r.Mirror; m != nil {
 		fmt.Fprintf(w, " mirror to %v", m.Target)
 	}

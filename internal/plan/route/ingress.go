@@ -117,7 +117,7 @@ func (f *fragment) rule(b model.IngressBackend, field, backendField string) Rule
 	s := &f.settings
 	r := Rule{Source: Source{refOf(f.ing), field}, Redirect: redirect(s), Secure: secure(s), CORS: cors(s), Limits: limits(s, f.options), Access: access(s),
 		MaxBody: s.BodySize, Unlogged: !s.AccessLog, Auth: f.auth, Password: f.password, Any: s.SatisfyAny, Edit: f.edit, Errors: f.errors,
-		KeepSlash: s.KeepSlash, WithPort: s.PortInRedirects}
+		KeepSlash: s.KeepSlash, WithPort: s.PortInRedirects, Trace: trace(&s.Trace)}
 	if s.Limits.Rate > 0 {
 		r.Bandwidth = &Bandwidth{PerSecond: s.Limits.Rate, After: s.Limits.RateAfter}
 	}

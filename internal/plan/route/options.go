@@ -25,6 +25,8 @@ type Options struct {
 	Block               *Block           // nil: nobody
 	Unlogged            []*regexp.Regexp // URIs of requests that are not in the access log
 	Clients             nginx.Clients
+	Tracing             nginx.Tracing
+	Trace               *Trace // of requests without a rule
 	TLSMin, TLSMax      uint16 // versions towards clients; 0: Go's
 	RejectHandshake     bool   // for names that no Ingress has
 	NoHTTP2             bool   // is not offered
@@ -59,7 +61,7 @@ func readOptions(snap *state.Snapshot, names []model.Name) (*nginx.Options, []mo
 func newOptions(o *nginx.Options) *Options {
 	out := &Options{UseForwardedHeaders: o.ForwardedHeaders, TrustedProxies: o.Trusted, ForwardedForHeader: o.ForwardedFor, FullForwardedFor: o.FullForwardedFor,
 		UseProxyProtocol: o.ProxyProtocol, RedirectCode: o.RedirectCode, ServerHeader: o.ServerHeader, Underscores: o.Underscores, OriginalURI: o.OriginalURI, NoTLS: o.NoTLS,
-		Unlogged: o.Unlogged, Clients: o.Clients, TLSMin: o.TLSMin, TLSMax: o.TLSMax, RejectHandshake: o.RejectHandshake, NoHTTP2: o.NoHTTP2}
+		Unlogged: o.Unlogged, Clients: o.Clients, TLSMin: o.TLSMin, TLSMax: o.TLSMax, RejectHandshake: o.RejectHandshake, NoHTTP2: o.NoHTTP2, Tracing: o.Tracing, Trace: trace(&o.Base.Trace)}
 	if o.HSTS {
 		out.HSTS = "max-age=" + o.HSTSAge
 		if o.HSTSSub {

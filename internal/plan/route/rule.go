@@ -36,6 +36,7 @@ type Rule struct {
 	Edit      *HeaderEdit // of responses; nil: none
 	Bandwidth *Bandwidth  // nil: no limit
 	Mirror    *Mirror     // nil: none
+	Trace     *Trace      // nil: by default
 	Secure    Secure      // whether plain HTTP is answered by a redirect
 	Any       bool        // one of Access, Auth and Password is enough
 	Unlogged  bool        // not in the access log
