@@ -161,6 +161,18 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: %s, want HTTP/2", url, resp.Proto)
 		}
 	}
+	// Who has none gets the option's, as soon as it is there.
+	bare := ingress("bare", "bare.example.com", "/ a")
+	bare.TLS = []model.IngressTLS{{Hosts: []string{"bare.example.com"}}}
+	w.set(bare, configMap("fairway-system", "ingress-nginx-controller", "default-ssl-certificate", "default/default"), secret(t, "default", "*.example.com"))
+	for _, url := range []string{"https://missing.example.com/", "https://plain.example.com/", "https://bare.example.com/"} {
+		if resp, _, err := w.try(w.client(), "GET", url, nil); err != nil || resp.TLS.PeerCertificates[0].DNSNames[0] != "*.example.com" {
+			t.Errorf("%s: not the default certificate, %v", url, err)
+		}
+	}
+	if resp, _ := w.get("http://bare.example.com/"); resp.StatusCode != 308 {
+		t.Errorf("TLS with the default certificate: %d, want a redirect", resp.StatusCode)
+	}
 	// The certificate follows SNI, the route the Host header.
 	if resp, text := w.get("https://plain.example.com/", "Host", "shop.example.com"); resp.StatusCode != 200 || !strings.Contains(text, "host=shop.example.com") {
 		t.Errorf("Host other than SNI: %d %q", resp.StatusCode, text)

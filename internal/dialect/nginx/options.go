@@ -43,13 +43,14 @@ type Options struct {
 	ProxyProtocol    bool
 	OriginalURI      bool // X-Original-URI for pods
 
-	DefaultBackend model.Name // Service for requests without a rule, with error pages for Ingresses without default-backend
-	AddHeaders     model.Name // ConfigMap with headers for responses
-	SetHeaders     model.Name // ConfigMap with headers for pods
-	ServerHeader   bool       // the pods' Server is passed on
-	GlobalAuth     Auth
-	LogDefault     bool             // requests for DefaultBackend are logged
-	Unlogged       []*regexp.Regexp // URIs of requests that are not
+	DefaultBackend     model.Name // Service for requests without a rule, with error pages for Ingresses without default-backend
+	DefaultCertificate model.Name // Secret for names that no Ingress has a certificate for
+	AddHeaders         model.Name // ConfigMap with headers for responses
+	SetHeaders         model.Name // ConfigMap with headers for pods
+	ServerHeader       bool       // the pods' Server is passed on
+	GlobalAuth         Auth
+	LogDefault         bool             // requests for DefaultBackend are logged
+	Unlogged           []*regexp.Regexp // URIs of requests that are not
 
 	Tracing         Tracing
 	ratio           float64 // otel-sampler-ratio
@@ -72,6 +73,9 @@ func NewOptions() *Options {
 
 // DefaultBackendOption is the key of Options.DefaultBackend.
 const DefaultBackendOption = "default-backend-service"
+
+// DefaultCertificateOption is the key of Options.DefaultCertificate.
+const DefaultCertificateOption = "default-ssl-certificate"
 
 const acme = "/.well-known/acme-challenge"
 

@@ -34,6 +34,8 @@ func ownOptions() []Option {
 			set: func(o *Options, v string) error { return set(&o.FullForwardedFor, v, parseBool) }},
 		{Doc: dialect.Doc{Key: DefaultBackendOption, Text: "Service, as namespace/name, that answers (on its first port) what no Ingress has a rule for, and makes the error pages of custom-http-errors where an Ingress names no default-backend (Fairway's own option; ingress-nginx has the flag --default-backend-service)"},
 			set: func(o *Options, v string) error { return set(&o.DefaultBackend, v, parseObjectName) }},
+		{Doc: dialect.Doc{Key: DefaultCertificateOption, Text: "Secret, as namespace/name, with the certificate for names that no Ingress has one for, and for spec.tls without secretName; without it that is one of our own, which no client trusts (Fairway's own option; ingress-nginx has the flag --default-ssl-certificate)"},
+			set: func(o *Options, v string) error { return set(&o.DefaultCertificate, v, parseObjectName) }},
 		{Doc: dialect.Doc{Key: "disable-access-log", Default: "false", Text: "No request is written to the access log"}, set: noAccessLog},
 		{Doc: dialect.Doc{Key: "disable-http-access-log", Default: "false", Text: "The same"}, set: noAccessLog},
 		{Doc: dialect.Doc{Key: "enable-access-log-for-default-backend", Default: "false", Text: "Requests for default-backend-service are written to the access log, too"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/model"
 	"github.com/fairway-net/fairway/internal/state"
 )
@@ -24,6 +25,7 @@ func (p *Planner) updateCerts(snap *state.Snapshot, next *Plan, d *dirty, now ti
 		}
 	}
 	slices.SortFunc(fragments, compareAge)
+	b.readDefault(p.options.DefaultCertificate)
 	for _, f := range fragments {
 		for _, ref := range f.certs {
 			b.add(f, ref)
@@ -31,6 +33,9 @@ func (p *Planner) updateCerts(snap *state.Snapshot, next *Plan, d *dirty, now ti
 	}
 	for _, f := range fragments {
 		b.addUnlisted(f)
+	}
+	if b.fallback.TLS != nil {
+		b.certs.put("", b.fallback) // unless an Ingress has one for all names
 	}
 	p.secrets, p.expiry = b.seen, b.expiry
 	p.reject(unit{"tls", ""}, b.rejected, d)
@@ -56,13 +61,32 @@ type certBuilder struct {
 	snap     *state.Snapshot
 	now      time.Time
 	certs    *Certificates
+	fallback *Certificate // for items of spec.tls that name none
 	seen     map[string]parsed
 	expiry   time.Time
 	rejected []model.Rejected
 }
 
+// readDefault reads the certificate of the option default-ssl-certificate.
+func (b *certBuilder) readDefault(name model.Name) {
+	b.fallback = &Certificate{}
+	if name.Name == "" {
+		return
+	}
+	got := b.secret(name)
+	problem := got.problem
+	if got.cert != nil {
+		b.fallback, problem = got.cert, warn(got.cert, "", b.now)
+	}
+	if problem != nil {
+		r := *problem
+		r.Ref, r.Field = b.planner.optionRef(b.snap, nginx.DefaultCertificateOption), "data["+nginx.DefaultCertificateOption+"]"
+		b.rejected = append(b.rejected, r)
+	}
+}
+
 func (b *certBuilder) add(f *fragment, ref certRef) {
-	cert := &Certificate{}
+	cert := b.fallback
 	if ref.secret.Name != "" {
 		got := b.secret(ref.secret)
 		if got.problem != nil {

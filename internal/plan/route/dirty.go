@@ -74,7 +74,7 @@ func (p *Planner) survey(snap *state.Snapshot, changes state.Changes, now time.T
 		case model.KindEndpointSlice: // "namespace/service/slice"
 			d.services[ch.Key[:strings.LastIndexByte(ch.Key, '/')]] = struct{}{}
 		case model.KindSecret:
-			d.certs = d.certs || len(p.bySecret[ch.Key]) > 0
+			d.certs = d.certs || len(p.bySecret[ch.Key]) > 0 || ch.Key == p.options.DefaultCertificate.String()
 		}
 		if p.moved(snap, ch) {
 			for service := range p.keys {

@@ -58,6 +58,17 @@ func readOptions(snap *state.Snapshot, names []model.Name) (*nginx.Options, []mo
 	return nginx.ParseOptions(refs, data)
 }
 
+// optionRef is the ConfigMap that has an option.
+func (p *Planner) optionRef(snap *state.Snapshot, key string) model.Ref {
+	ref := model.Ref{Kind: model.KindConfigMap}
+	for _, name := range p.params.ConfigMaps {
+		if m, ok := snap.ConfigMaps.Get(name.String()); ok && m.Data[key] != "" {
+			ref.Name = name
+		}
+	}
+	return ref
+}
+
 func newOptions(o *nginx.Options) *Options {
 	out := &Options{UseForwardedHeaders: o.ForwardedHeaders, TrustedProxies: o.Trusted, ForwardedForHeader: o.ForwardedFor, FullForwardedFor: o.FullForwardedFor,
 		UseProxyProtocol: o.ProxyProtocol, RedirectCode: o.RedirectCode, ServerHeader: o.ServerHeader, Underscores: o.Underscores, OriginalURI: o.OriginalURI, NoTLS: o.NoTLS,

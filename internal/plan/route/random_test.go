@@ -76,7 +76,7 @@ func (w *world) change(tx *state.Tx) {
 			return
 		}
 		tx.Set(&model.ConfigMap{Name: name, Data: map[string]string{pickFrom(w, "X-A", "global-allowed-response-headers", "ssl-redirect", "allow-cross-namespace-resources", "hsts",
-			"global-auth-url", "allow-snippet-annotations", "proxy-set-headers", "allow-external-names", "typo", "9000", "9001"): pickFrom(w, "X-A", "true", "false", "n/aa", "http://auth.example/", "n/aa:80", "m/b:dns:PROXY")}})
+			"global-auth-url", "allow-snippet-annotations", "proxy-set-headers", "default-ssl-certificate", "allow-external-names", "typo", "9000", "9001"): pickFrom(w, "X-A", "true", "false", "n/aa", "http://auth.example/", "n/aa:80", "m/b:dns:PROXY")}})
 	case 0, 1:
 		if gone {
 			tx.Delete(model.KindIngress, name.String())
