@@ -39,6 +39,7 @@ var corpus = []string{
 	"GET / HTTP/2.0\r\nHost: h\r\n\r\n",
 	"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
 	"\n\r\n\r\n",
+	"GET http://g?y HTTP/1.1\r\nHost: h\r\n\r\n",
 }
 
 // FuzzRequest: what we accept, net/http accepts, and reads as we do: the same
@@ -68,8 +69,8 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("net/http reads %q %q %q %d %q, we %q %q %q %d %q", theirs.Method, theirs.Host, theirs.RequestURI, theirs.ProtoMinor, theirs.URL.RawQuery,
 				ours.Method, ours.Host, ours.Target, ours.Minor, ours.Query)
 		}
-		if ours.Plain && ours.Path != theirs.URL.EscapedPath() {
-			t.Fatalf("path %q, net/http %q", ours.Path, theirs.URL.EscapedPath())
+		if want := theirs.URL.EscapedPath(); ours.Plain && ours.Path != want && (ours.Path != "/" || want != "") {
+			t.Fatalf("path %q, net/http %q", ours.Path, want)
 		}
 		sameFields(t, &ours, theirs)
 		want, theirErr := io.ReadAll(theirs.Body)
@@ -195,6 +196,27 @@ func TestRefusals(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%.80q: %d, want %d (%v)", raw, got, want, err)
+		}
+	}
+}
+
+// TestAbsoluteTargets: the host is that of the target, and no path is the root.
+func TestAbsoluteTargets(t *testing.T) {
+	for target, want := range map[string][3]string{
+		"http://g/x?y": {"g", "/x", "y"},
+		"http://g":     {"g", "/", ""},
+		"HTTPS://g:1":  {"g:1", "/", ""},
+		"http://g?y":   {"g", "/", "y"},
+	} {
+		var r Request
+		if _, err := r.Parse([]byte("GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n")); err != nil || [3]string{r.Host, r.Path, r.Query} != want {
+			t.Errorf("%s: %q %q %q, %v, want %q", target, r.Host, r.Path, r.Query, err, want)
+		}
+	}
+	for _, target := range []string{"http://", "http:///x", "http://u@g/", "http://g:x/", "ftp://g/"} {
+		var r Request
+		if _, err := r.Parse([]byte("GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n")); err == nil {
+			t.Errorf("%s: host %q, want an error", target, r.Host)
 		}
 	}
 }

@@ -141,15 +141,17 @@ func (r *Request) host(value []byte) error {
 			}
 			i++
 		}
-		if i == 0 || i == len(rest) || rest[i] == '?' {
-			return bad("target without a host or a path")
+		if i == 0 {
+			return bad("target without a host")
 		}
 		r.Host, rest = rest[:i], rest[i:]
 		if !portIsNumber(r.Host) {
 			return bad("malformed host of the target")
 		}
 	}
-	r.split(rest)
+	if r.split(rest); r.Path == "" {
+		r.Path = "/" // the same as none, RFC 9110, section 4.2.3
+	}
 	return nil
 }
 
