@@ -145,11 +145,14 @@ func TestCORSReplacesTheBackends(t *testing.T) {
 		rw.Header().Set("Access-Control-Allow-Origin", "https://backend.example")
 	}))
 	t.Cleanup(s.Close)
-	w.set(service("a"), slice("a", addrOf(s)), annotate(ingress("i", "h.example", "/ a", "/gone gone"), "enable-cors", "true", "cors-allow-origin", "https://x.example"))
-	for path, origin := range map[string]string{"/": "https://x.example", "/gone": "https://x.example"} {
-		resp, _ := w.get("http://h.example"+path, "Origin", origin)
-		if got := resp.Header["Access-Control-Allow-Origin"]; len(got) != 1 || got[0] != origin {
-			t.Errorf("%s: %q", path, got)
+	w.set(service("a"), slice("a", addrOf(s)), annotate(ingress("i", "h.example", "/ a", "/gone gone"), "enable-cors", "true", "cors-allow-origin", "https://x.example", "proxy-body-size", "3"))
+	for _, c := range []struct {
+		path, body string
+		status     int
+	}{{"/", "", 200}, {"/gone", "", 503}, {"/", "long", 413}} {
+		resp, _ := w.request("POST", "http://h.example"+c.path, strings.NewReader(c.body), "Origin", "https://x.example")
+		if got := resp.Header["Access-Control-Allow-Origin"]; resp.StatusCode != c.status || len(got) != 1 || got[0] != "https://x.example" {
+			t.Errorf("%s %s: %d %q", c.path, c.body, resp.StatusCode, got)
 		}
 	}
 	if resp, _ := w.get("http://h.example/", "Origin", "https://other.example"); resp.Header.Get("Access-Control-Allow-Origin") != "https://backend.example" {

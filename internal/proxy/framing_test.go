@@ -84,3 +84,21 @@ func TestFramedAnew(t *testing.T) {
 		}
 	}
 }
+
+// TestNoUpgradeToHTTP2: a connection that speaks HTTP/2 with a pod behind our back would
+// reach what rules guard.
+func TestNoUpgradeToHTTP2(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s, h := seen(t)
+	w.set(service("a"), slice("a", addrOf(s)), ingress("i", "", "/ a"))
+	for protocol, want := range map[string]string{"h2c": "", "H2C": "", "websocket, h2c": "", "websocket": "websocket"} {
+		resp, _ := w.get("http://h/", "Connection", "Upgrade, HTTP2-Settings", "Upgrade", protocol, "HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA")
+		if got := h.Get("Upgrade"); resp.StatusCode != 200 || got != want || h.Get("HTTP2-Settings") != "" {
+			t.Errorf("%s: %d, the pod sees %q %v", protocol, resp.StatusCode, got, *h)
+		}
+	}
+	if s := w.extendedConnect("h2c", "h"); s.Response.Status != 501 {
+		t.Errorf("over HTTP/2: %d", s.Response.Status)
+	}
+}

@@ -108,6 +108,10 @@ func (x *exchange) route(live *live) {
 		x.fail(http.StatusMethodNotAllowed, "method "+x.method+" is not allowed")
 		return
 	}
+	if strings.EqualFold(x.protocol, "h2c") { // see call.upgrade
+		x.fail(http.StatusNotImplemented, "HTTP/2 inside of HTTP/2 is not passed on")
+		return
+	}
 	o := live.plan.Options
 	if x.told {
 		x.arrived()
@@ -151,10 +155,10 @@ func (x *exchange) enter(live *live) {
 func (x *exchange) obey(live *live, host *route.Host) {
 	r := x.rule
 	switch {
+	case r.CORS != nil && x.cors(r.CORS):
+		// The preflight request is answered; all other answers have the headers.
 	case r.MaxBody > 0 && x.length > r.MaxBody:
 		x.tooLarge()
-	case r.CORS != nil && x.cors(r.CORS):
-		// The preflight request is answered.
 	case r.Redirect != nil && !r.Redirect.AfterTLS:
 		x.follow(r.Redirect)
 	case x.scheme() == "http" && r.Redirects(&x.match, x.listener.Certs, live.plan.Options):

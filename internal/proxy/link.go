@@ -195,12 +195,13 @@ func (c *call) checkUpgrade() error {
 	return nil
 }
 
-// upgrade is the protocol that the client wants to change to.
+// upgrade is the protocol that the client wants to change to. Cleartext HTTP/2 is none: what
+// follows would be requests that we do not see (RFC 9113 has given that upgrade up).
 func (c *call) upgrade() string {
 	if c.exchange.protocol != "" {
 		return c.exchange.protocol
 	}
-	if c.request.Upgrade {
+	if c.request.Upgrade && !c.request.Has(h1.Upgrade, "h2c") {
 		return c.request.Get("Upgrade")
 	}
 	return ""

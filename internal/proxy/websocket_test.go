@@ -266,6 +266,16 @@ func (w *world) webSocket(host string) io.ReadWriteCloser {
 // webSocketOverHTTP2 is the same with an extended CONNECT.
 func (w *world) webSocketOverHTTP2(host string) io.ReadWriteCloser {
 	w.t.Helper()
+	s := w.extendedConnect("websocket", host)
+	if s.Response.Status != 200 {
+		w.t.Fatalf("extended CONNECT: %d", s.Response.Status)
+	}
+	return &streamPipe{s}
+}
+
+// extendedConnect asks for another protocol over HTTP/2 (RFC 8441), and returns what was answered.
+func (w *world) extendedConnect(protocol, host string) *h2.Stream {
+	w.t.Helper()
 	raw, err := net.Dial("tcp", w.server.Addr("http").String())
 	if err != nil {
 		w.t.Fatal(err)
@@ -277,14 +287,14 @@ func (w *world) webSocketOverHTTP2(host string) io.ReadWriteCloser {
 		w.t.Fatal("no extended CONNECT")
 	}
 	s := conn.Open(false, false, func(e *h2.Encoder) {
-		e.Connect("websocket", "http", host, "/chat")
+		e.Connect(protocol, "http", host, "/chat")
 		e.Field("sec-websocket-version", "13")
 		e.Field("sec-websocket-protocol", "chat")
 	})
-	if err := s.AwaitHead(5 * time.Second); err != nil || s.Response.Status != 200 {
-		w.t.Fatalf("extended CONNECT: %d %v", s.Response.Status, err)
+	if err := s.AwaitHead(5 * time.Second); err != nil {
+		w.t.Fatalf("extended CONNECT: %v", err)
 	}
-	return &streamPipe{s}
+	return s
 }
 
 // TestWebSocketRefused: an endpoint that speaks HTTP/2 without extended CONNECT.
