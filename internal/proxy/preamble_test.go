@@ -9,6 +9,9 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/fairway-net/fairway/internal/plan/route"
 )
 
 func TestPreamble(t *testing.T) {
@@ -148,4 +151,54 @@ func TestTickets(t *testing.T) {
 		}
 		conn.Close()
 	}
+}
+
+// TestTicketsChange: keys change with the time, those of configurations for single hosts, too.
+func TestTicketsChange(t *testing.T) {
+	t.Parallel()
+	keys := &tickets{seed: []byte("one")}
+	cert, err := selfSigned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := &tls.Config{Certificates: []tls.Certificate{*cert}}
+	keys.add(base)
+	hosts := newDerived(base, keys)
+	asks := hosts.of(&route.Host{Client: &route.ClientCert{Mode: "on"}}, tlsOptions{})
+	for name, config := range map[string]*tls.Config{"all": base, "a host that asks for certificates": asks} {
+		cache := tls.NewLRUClientSessionCache(1)
+		keys.turn(time.Now())
+		for i, c := range []struct {
+			later   time.Duration
+			resumed bool
+		}{{0, false}, {ticketPeriod, true}, {5 * ticketPeriod, false}} {
+			keys.turn(time.Now().Add(c.later))
+			if got := resumes(t, config, cache); got != c.resumed {
+				t.Errorf("%s, connection %d: resumed %v", name, i, got)
+			}
+		}
+	}
+}
+
+// resumes says whether a connection to a server of config goes on with a session of cache.
+func resumes(t *testing.T, config *tls.Config, cache tls.ClientSessionCache) bool {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			_, _ = io.WriteString(c, "x")
+			_ = c.Close()
+		}
+	}()
+	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, ServerName: "h", ClientSessionCache: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.ReadAll(c) // a ticket comes with the first octets
+	return c.ConnectionState().DidResume
 }

@@ -61,6 +61,7 @@ type Server struct {
 	digests  digests
 	copies   atomic.Int64     // of requests, under way to mirrors
 	cert     *tls.Certificate // for names that no Ingress has a certificate for
+	tickets  tickets
 
 	draining atomic.Bool
 	active   atomic.Int64   // exchanges, upgraded connections included
@@ -110,6 +111,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, queues: map[model.Name]*queue{}, listeners: map[string]*net.TCPListener{}, layer4: map[layer4Key]*layer4{},
 		upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
+	s.tickets.seed = o.TicketSeed
 	if o.AccessLog != nil {
 		if err := o.AccessLog.Check(); err != nil {
 			return nil, err
@@ -200,13 +202,11 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}()
 	}
-	var configs []*tls.Config
 	for name, l := range s.listeners {
 		var config *tls.Config
 		if name == "https" {
 			config = s.tlsConfig(name)
 			config.NextProtos = []string{"h2", "http/1.1", "http/1.0"} // curl --http1.0 offers nothing else
-			configs = append(configs, config)
 		}
 		s.accepts.Go(func() {
 			if err := s.accept(name, l, config); err != nil {
@@ -223,7 +223,7 @@ func (s *Server) Run(ctx context.Context) error {
 		records.Go(func() { s.log.write(sweeping.Done()) })
 	}
 	records.Go(func() { s.tracer.run(sweeping) })
-	go s.rotateTickets(sweeping, configs)
+	go s.tickets.run(sweeping)
 	select {
 	case err := <-failed:
 		s.close()

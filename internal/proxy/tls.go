@@ -39,7 +39,7 @@ func (s *Server) tlsConfig(listener string) *tls.Config {
 			return s.cert, nil
 		},
 	}
-	derived := newDerived(config)
+	derived := newDerived(config, &s.tickets)
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if p := s.live.Load().plan; p != nil {
 			if l := p.Listener(listener); l != nil {
@@ -48,9 +48,7 @@ func (s *Server) tlsConfig(listener string) *tls.Config {
 		}
 		return nil, nil
 	}
-	if s.opts.TicketSeed != nil {
-		config.SetSessionTicketKeys(ticketKeys(s.opts.TicketSeed, time.Now()))
-	}
+	s.tickets.add(config)
 	return config
 }
 
@@ -58,14 +56,15 @@ func (s *Server) tlsConfig(listener string) *tls.Config {
 // want of it. There are few: what hosts differ in is whether a certificate is asked for,
 // and the suites of TLS 1.2.
 type derived struct {
-	base *tls.Config
+	base    *tls.Config
+	tickets *tickets
 
 	mu  sync.Mutex
 	all map[string]*tls.Config
 }
 
-func newDerived(base *tls.Config) *derived {
-	return &derived{base: base, all: map[string]*tls.Config{}}
+func newDerived(base *tls.Config, t *tickets) *derived {
+	return &derived{base: base, tickets: t, all: map[string]*tls.Config{}}
 }
 
 // of returns the configuration for a host; nil: the one for all.
@@ -91,6 +90,7 @@ func (d *derived) of(h *route.Host, o tlsOptions) *tls.Config {
 		if o.noHTTP2 {
 			c.NextProtos = slices.DeleteFunc(slices.Clone(c.NextProtos), func(p string) bool { return p == "h2" })
 		}
+		d.tickets.add(c)
 		d.all[key] = c
 	}
 	return c
@@ -111,17 +111,43 @@ func ticketKeys(seed []byte, now time.Time) (keys [][32]byte) {
 	return keys
 }
 
-// rotateTickets changes the keys of configs with the time, until ctx ends.
-func (s *Server) rotateTickets(ctx context.Context, configs []*tls.Config) {
-	for s.opts.TicketSeed != nil {
+// tickets are the configurations whose sessions other gateways with the same seed resume.
+type tickets struct {
+	seed []byte // nil: Go's own keys, of this process
+
+	mu      sync.Mutex
+	configs []*tls.Config
+}
+
+// add gives c the keys of the moment, and from now on those that follow.
+func (t *tickets) add(c *tls.Config) {
+	if t.seed == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c.SetSessionTicketKeys(ticketKeys(t.seed, time.Now()))
+	t.configs = append(t.configs, c)
+}
+
+// turn changes the keys to those of now.
+func (t *tickets) turn(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.configs {
+		c.SetSessionTicketKeys(ticketKeys(t.seed, now))
+	}
+}
+
+// run changes the keys with the time, until ctx ends.
+func (t *tickets) run(ctx context.Context) {
+	for t.seed != nil {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(time.Minute):
 		}
-		for _, c := range configs {
-			c.SetSessionTicketKeys(ticketKeys(s.opts.TicketSeed, time.Now()))
-		}
+		t.turn(time.Now())
 	}
 }
 
