@@ -68,10 +68,23 @@ func decodeDocument(out []any, doc []byte) ([]any, error) {
 	if m := o.(metav1.Object); head.Namespace == "" && head.Kind != "Namespace" && head.Kind != "Node" && head.Kind != "IngressClass" {
 		m.SetNamespace("default") // as kubectl does
 	}
+	if secret, ok := o.(*corev1.Secret); ok {
+		unfold(secret)
+	}
 	if _, v := kube.Convert(o); v != nil {
 		out = append(out, v)
 	}
 	return out, nil
+}
+
+// unfold makes data of stringData, as an API server does when it is given a Secret.
+func unfold(s *corev1.Secret) {
+	if len(s.StringData) > 0 && s.Data == nil {
+		s.Data = map[string][]byte{}
+	}
+	for key, text := range s.StringData {
+		s.Data[key] = []byte(text)
+	}
 }
 
 // newObject returns an empty object of a kind that has a table in the state.

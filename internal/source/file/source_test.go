@@ -40,6 +40,12 @@ items:
   metadata: {name: db-1, labels: {kubernetes.io/service-name: db}}
   addressType: IPv4
   endpoints: [{addresses: [10.244.0.1]}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: users}
+data: {a: Zm9v, b: Zm9v}
+stringData: {b: bar, c: baz}
 `
 
 func write(t *testing.T, path, text string) {
@@ -68,6 +74,10 @@ func TestLoad(t *testing.T) {
 	}
 	if slice, ok := snap.Slices.Get("default/db/db-1"); !ok || !slice.Endpoints[0].Ready {
 		t.Errorf("slice: %+v", slice)
+	}
+	secret, _ := snap.Secrets.Get("default/users")
+	if secret == nil || string(secret.Data["a"]) != "foo" || string(secret.Data["b"]) != "bar" || string(secret.Data["c"]) != "baz" {
+		t.Errorf("secret: %+v", secret)
 	}
 	if snap.Namespace("ns") == nil || !snap.Synced(model.KindService, model.KindEndpointSlice, model.KindNamespace) {
 		t.Error("namespace missing or not synced")
