@@ -7,8 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // TestAmbiguousRequests: what two parsers may read differently is refused and
@@ -34,6 +37,9 @@ func TestAmbiguousRequests(t *testing.T) {
 		"no host":            "GET / HTTP/1.1\r\n\r\n",
 		"two hosts":          "GET / HTTP/1.1\r\nHost: h\r\nHost: g\r\n\r\n",
 		"bad host":           "GET / HTTP/1.1\r\nHost: h/x\r\n\r\n",
+		"port of letters":    "GET / HTTP/1.1\r\nHost: h:abc\r\n\r\n",
+		"port too high":      "GET / HTTP/1.1\r\nHost: h:65536\r\n\r\n",
+		"open bracket":       "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
 		"space in target":    "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
 		"dots":               "GET /a/%2e%2e/b HTTP/1.1\r\nHost: h\r\n\r\n",
 		"NUL in target":      "GET /a%00 HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -100,5 +106,45 @@ func TestNoUpgradeToHTTP2(t *testing.T) {
 	}
 	if s := w.extendedConnect("h2c", "h"); s.Response.Status != 501 {
 		t.Errorf("over HTTP/2: %d", s.Response.Status)
+	}
+}
+
+// TestURIAsItCame: an empty query stays one, over every version.
+func TestURIAsItCame(t *testing.T) {
+	w := newWorld(t)
+	w.set(service("a"), slice("a", addrOf(w.backend("a"))), ingress("i", "", "/ a"))
+	for _, scheme := range []string{"http", "https"} {
+		for _, uri := range []string{"/two?", "/two", "/two??", "/two?a=b", "/%41//b?"} {
+			if _, text := w.get(scheme + "://h.example" + uri); !strings.HasPrefix(text, "a GET "+uri+" ") {
+				t.Errorf("%s %s: %s", scheme, uri, text)
+			}
+		}
+	}
+}
+
+// TestTwoFramings: after a response with a length and chunks, of which the chunks count,
+// nothing more is read from the pod's connection (RFC 9112, section 6.3).
+func TestTwoFramings(t *testing.T) {
+	w := newWorld(t)
+	conns := make(chan string, 8)
+	l, _, addr := testkit.Loopback(t)
+	testkit.Accept(l, func(conn net.Conn) {
+		r := bufio.NewReader(conn)
+		for n := 1; ; n++ {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			conns <- fmt.Sprint("request ", n, " of a connection")
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+		}
+	})
+	w.set(service("a"), slice("a", addr), ingress("i", "", "/ a"))
+	for range 2 {
+		if resp, text := w.get("http://h.example/"); text != "ok" || resp.Header.Get("Content-Length") != "" {
+			t.Errorf("%v %q", resp.Header, text)
+		}
+		if got := <-conns; got != "request 1 of a connection" {
+			t.Errorf("%s", got)
+		}
 	}
 }

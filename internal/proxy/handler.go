@@ -122,6 +122,9 @@ func (x *exchange) route(live *live) {
 	var err error
 	x.match.Host = route.CanonicalHost(x.host)
 	x.match.Path, x.forward, err = route.CanonicalPath(x.path)
+	if x.call.request.EmptyQuery {
+		x.forward += "?" // as it came
+	}
 	if err != nil {
 		x.fail(http.StatusBadRequest, "the path of the request is malformed or ambiguous")
 		return

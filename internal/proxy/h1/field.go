@@ -241,7 +241,7 @@ func field(line []byte) (Field, error) {
 const (
 	token  = 1 << iota // RFC 9110, section 5.6.2
 	text               // of field values: RFC 9110, section 5.5
-	host               // of a Host field: RFC 3986, section 3.2.2, with a port
+	host               // of a name in a Host field: RFC 3986, section 3.2.2
 	path               // of a path that needs no escape: RFC 3986, section 3.3
 	target             // of a request target at all, escaped or not
 )
@@ -268,7 +268,7 @@ func classes() (t [256]uint8) {
 		}
 	}
 	set("!#$%&'*+-.^_`|~", token)
-	set("!$%&()*+,-.:;=[]'_~", host)
+	set("!$%&()*+,-.;='_~", host)
 	set("/-._~!$&'()*+,;=:@%", path)
 	return t
 }

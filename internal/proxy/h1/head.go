@@ -121,7 +121,8 @@ func (h *Head) frame(f *Field) error {
 // settle ends the reading of a head.
 func (h *Head) settle() {
 	if h.Chunked && h.Length >= 0 {
-		h.Both, h.Length = true, -1 // chunks win: RFC 9112, section 6.3
+		// Chunks win, and the connection ends with the message: RFC 9112, section 6.3.
+		h.Both, h.Length, h.Close = true, -1, true
 	}
 	if h.Minor == 0 && !h.Keep {
 		h.Close = true

@@ -1,6 +1,9 @@
 package h1
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Request is the head of a request. A Request that is parsed into again keeps
 // its memory, and strings that come again.
@@ -13,6 +16,7 @@ type Request struct {
 	// ought to have been escaped; Asterisk that there is neither.
 	Path, Query string
 	Plain       bool
+	EmptyQuery  bool // there is a question mark, and nothing behind it
 	Expects     bool // 100-continue
 }
 
@@ -115,10 +119,8 @@ func (r *Request) line(b []byte) error {
 
 // host settles what Host, Path and Query are.
 func (r *Request) host(value []byte) error {
-	for _, c := range value {
-		if class[c]&host == 0 {
-			return bad("malformed Host")
-		}
+	if !authority(value) {
+		return bad("malformed Host")
 	}
 	rest := r.Target
 	switch {
@@ -126,6 +128,7 @@ func (r *Request) host(value []byte) error {
 		r.Host = again(r.Host, value)
 	case rest == "*", r.Method == "CONNECT":
 		r.Host, r.Path, r.Query, r.Plain = again(r.Host, value), rest, "", true
+		r.EmptyQuery = false
 		return nil
 	default:
 		// The absolute form, RFC 9112, section 3.2.2: the Host field is ignored.
@@ -136,16 +139,13 @@ func (r *Request) host(value []byte) error {
 		rest = rest[colon+3:]
 		i := 0
 		for i < len(rest) && rest[i] != '/' && rest[i] != '?' {
-			if class[rest[i]]&host == 0 || rest[i] == '%' || rest[i] == '[' || rest[i] == ']' {
-				return bad("malformed host of the target")
-			}
 			i++
 		}
 		if i == 0 {
 			return bad("target without a host")
 		}
 		r.Host, rest = rest[:i], rest[i:]
-		if !portIsNumber(r.Host) {
+		if !authority([]byte(r.Host)) || strings.Contains(r.Host, "%") {
 			return bad("malformed host of the target")
 		}
 	}
@@ -155,23 +155,12 @@ func (r *Request) host(value []byte) error {
 	return nil
 }
 
-func portIsNumber(s string) bool {
-	colons := 0
-	for i := range len(s) {
-		if s[i] == ':' {
-			colons++
-		} else if colons > 0 && (s[i] < '0' || s[i] > '9') {
-			return false
-		}
-	}
-	return colons < 2
-}
-
 func (r *Request) split(s string) {
-	r.Path, r.Query, r.Plain = s, "", true
+	r.Path, r.Query, r.Plain, r.EmptyQuery = s, "", true, false
 	for i := range len(s) {
 		if s[i] == '?' {
 			r.Path, r.Query = s[:i], s[i+1:]
+			r.EmptyQuery = r.Query == ""
 			return
 		}
 		if class[s[i]]&path == 0 {
