@@ -217,7 +217,7 @@ func (s *Server) Run(ctx context.Context) error {
 	sweeping, stop := context.WithCancel(context.Background())
 	go s.sweep(sweeping)
 	var records sync.WaitGroup // which are written to the last one
-	defer records.Wait()
+	defer await(&records, recordsTime)
 	defer stop()
 	if s.log != nil {
 		records.Go(func() { s.log.write(sweeping.Done()) })
@@ -232,6 +232,23 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.end()
 	return nil
+}
+
+// recordsTime is how long the last records may take: whoever does not read them does not
+// keep a gateway from ending.
+const recordsTime = 2 * time.Second
+
+// await waits for a group, but no longer than most.
+func await(group *sync.WaitGroup, most time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(most):
+	}
 }
 
 // end waits for the lame duck to be forgotten, then for what is under way.

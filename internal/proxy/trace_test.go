@@ -31,6 +31,21 @@ func (s *slowSink) Write(b []byte) (int, error) {
 	return s.text.Write(b)
 }
 
+// TestAccessLogThatNobodyReads: requests do not wait for it, and neither does the end, as
+// the world sees.
+func TestAccessLogThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	nobody, sink := io.Pipe()
+	t.Cleanup(func() { nobody.Close() })
+	w := newWorld(t, func(o *Options) { o.AccessLog = &AccessLog{To: sink} })
+	w.set(service("a"), slice("a", addrOf(w.backend("a"))), ingress("i", "", "/ a"))
+	for range 10 {
+		if resp, _ := w.get("http://h/"); resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+	}
+}
+
 func TestAccessLog(t *testing.T) {
 	t.Parallel()
 	sink := &slowSink{}
