@@ -173,10 +173,13 @@ func (f *front) next(first bool) (came, rests bool) {
 			f.multiplex(c.Buffered())
 			return false, false
 		}
-		if err == nil {
-			if begun.IsZero() { // it has not come with the first octet, as it mostly does
-				begun = time.Now()
-			}
+		late := false
+		if begun.IsZero() { // it has not come with the first octet, as it mostly does
+			begun = time.Now()
+		} else { // whatever has come since
+			late = time.Since(begun) >= f.server.live.Load().clients.Header
+		}
+		if err == nil && !late {
 			f.reading.Store(begun.UnixNano())
 			err = c.Fill(lookAround(begun), maxHeader)
 			f.reading.Store(0)
@@ -184,15 +187,11 @@ func (f *front) next(first bool) (came, rests bool) {
 		switch {
 		case f.evicted.Load() && h1.IsTimeout(err):
 			return false, false
-		case err == nil:
-		case h1.IsTimeout(err):
-			if time.Since(begun) < f.server.live.Load().clients.Header {
-				continue
-			}
-			f.refuse(&h1.Error{Status: http.StatusRequestTimeout, Text: "the head of the request does not come"})
-			return false, false
-		default:
+		case err != nil && !h1.IsTimeout(err):
 			f.refuse(err)
+			return false, false
+		case late:
+			f.refuse(&h1.Error{Status: http.StatusRequestTimeout, Text: "the head of the request does not come"})
 			return false, false
 		}
 	}

@@ -87,6 +87,19 @@ func TestOptionsOfConnections(t *testing.T) {
 			}
 		})
 	}
+	t.Run("head that drips", func(t *testing.T) {
+		conn := w.dial("http")
+		begun := time.Now()
+		go func() {
+			for err := error(nil); err == nil && time.Since(begun) < 8*time.Second; time.Sleep(100 * time.Millisecond) {
+				_, err = io.WriteString(conn, "X")
+			}
+		}()
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if took := time.Since(begun); err != nil || resp.StatusCode != 408 || took > 5*time.Second {
+			t.Errorf("%v, %v, after %v", resp, err, took)
+		}
+	})
 	t.Run("no second request", func(t *testing.T) {
 		w := optioned(t, nothing, "keep-alive", "0", "keep-alive-requests", "100")
 		c := w.dial("http")
