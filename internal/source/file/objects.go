@@ -2,9 +2,7 @@ package file
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"go.yaml.in/yaml/v3"
@@ -98,41 +96,64 @@ func Objects(paths []string) (objects []Object, errs []error) {
 			errs = append(errs, err)
 			continue
 		}
-		more, err := documents(name, b)
-		objects = append(objects, more...)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		for _, d := range split(b) {
+			more, wrong := documentObjects(d)
+			for _, o := range more {
+				o.File = name
+				objects = append(objects, o)
+			}
+			for _, err := range wrong {
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			}
 		}
 	}
 	return objects, errs
 }
 
-func documents(name string, b []byte) (out []Object, err error) {
-	dec := yaml.NewDecoder(bytes.NewReader(b))
-	for {
-		var doc yaml.Node
-		if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-			return out, nil
-		} else if err != nil {
-			return out, err
-		}
-		if len(doc.Content) == 0 {
+// split cuts a file at the lines that begin with three hyphens, so that a document that is
+// no YAML does not hide those behind it. Each has as many empty lines before it as make its
+// lines count from the start of the file.
+func split(b []byte) (out [][]byte) {
+	var d []byte
+	line := 0
+	for text := range bytes.Lines(b) {
+		line++
+		if bytes.HasPrefix(text, []byte("---")) {
+			out = append(out, d)
+			d = bytes.Repeat([]byte{'\n'}, line)
 			continue
 		}
-		for _, node := range items(doc.Content[0]) {
-			text, err := yaml.Marshal(node)
-			if err != nil {
-				return out, err
-			}
-			values, err := decodeDocument(nil, text)
-			if err != nil {
-				return out, fmt.Errorf("line %d: %w", node.Line, err)
-			}
-			for _, v := range values {
-				out = append(out, Object{Value: v, File: name, node: node})
-			}
+		d = append(d, text...)
+	}
+	return append(out, d)
+}
+
+// documentObjects reads a document, which may be a list; what is wrong with one item does
+// not hide the others.
+func documentObjects(text []byte) (out []Object, errs []error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, []error{err}
+	}
+	if len(doc.Content) == 0 {
+		return nil, nil
+	}
+	for _, node := range items(doc.Content[0]) {
+		text, err := yaml.Marshal(node)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		values, err := decodeDocument(nil, text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("line %d: %w", node.Line, err))
+			continue
+		}
+		for _, v := range values {
+			out = append(out, Object{Value: v, node: node})
 		}
 	}
+	return out, errs
 }
 
 // items are the objects of a list, or the object.

@@ -46,15 +46,15 @@ func New(o Options, store *state.Store) *Source {
 	return &Source{o: o, store: store, keys: map[state.Change]struct{}{}}
 }
 
-// Load reads the files if they have changed since the last Load, and makes the
-// store hold what they say. All kinds are synced afterwards. After an error the
+// Load reads the files if they have changed since the last Load, and not within the last
+// 100 ms, and makes the store hold what they say. All kinds are synced afterwards. After an error the
 // store is as it was.
 func (s *Source) Load() error {
 	files, err := s.list()
 	if err != nil {
 		return err
 	}
-	if s.files != nil && reflect.DeepEqual(files, s.files) {
+	if s.files != nil && (reflect.DeepEqual(files, s.files) || unsettled(files, s.files)) {
 		return nil
 	}
 	s.files = files // an error is reported once, not every second
@@ -79,6 +79,20 @@ func (s *Source) Load() error {
 	s.replace(want)
 	s.o.Log.Info("manifests read", "files", len(files), "objects", len(want))
 	return nil
+}
+
+// settle is how long a file must have been left alone: what is being written may have been
+// cut short first, and would read as if objects had gone.
+const settle = 100 * time.Millisecond
+
+// unsettled says that somebody may still be writing: the next Load looks again.
+func unsettled(files, before map[string]stamp) bool {
+	for name, f := range files {
+		if age := time.Since(f.mtime); f != before[name] && age >= 0 && age < settle {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Source) replace(want map[state.Change]any) {

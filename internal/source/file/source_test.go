@@ -1,6 +1,7 @@
 package file
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -89,6 +90,11 @@ func TestLoad(t *testing.T) {
 	}
 	first, _, _ := strings.Cut(manifests, "---")
 	write(t, filepath.Join(dir, "a.yaml"), first)
+	if s.Load(); store.Snapshot() != snap {
+		t.Error("a file that is being written was read")
+	}
+	long := time.Now().Add(-time.Second)
+	os.Chtimes(filepath.Join(dir, "a.yaml"), long, long)
 	if err := s.Load(); err != nil {
 		t.Fatal(err)
 	}
@@ -124,5 +130,27 @@ func TestMistakes(t *testing.T) {
 	}
 	if err := New(Options{Paths: []string{"/nonexistent/a.yaml"}}, state.New()).Load(); err == nil {
 		t.Error("no error for a file that is not there")
+	}
+}
+
+// TestObjects: each object has its line, and each document its own mistake.
+func TestObjects(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	write(t, path, manifests+"---\na: b: c\n--- # next\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: bad}\n  spec: {port: 80}\n"+
+		"- apiVersion: v1\n  kind: Service\n  metadata:\n    name: good\n")
+	objects, errs := Objects([]string{path})
+	lines := map[string]int{}
+	for _, o := range objects {
+		lines[state.ChangeOf(o.Value).Key] = o.Line("metadata.name")
+	}
+	last := strings.Count(manifests, "\n")
+	for key, want := range map[string]int{"ns": 4, "ns/web": 8, "default/db": 22, "default/db/db-1": 26, "default/users": 32, "default/good": last + 13} {
+		if lines[key] != want {
+			t.Errorf("%s: line %d, want %d", key, lines[key], want)
+		}
+	}
+	if len(errs) != 2 || !strings.Contains(errs[0].Error(), fmt.Sprintf("a.yaml: yaml: line %d: ", last+2)) ||
+		!strings.Contains(errs[1].Error(), fmt.Sprintf(`a.yaml: line %d: Service bad: `, last+6)) {
+		t.Errorf("%v", errs)
 	}
 }
