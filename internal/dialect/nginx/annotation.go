@@ -132,9 +132,14 @@ func (a *Annotation) apply(s *Settings, value string, o *Options) []model.Reject
 // applySnippet reads a snippet statement by statement, and quotes those that it refuses.
 func (a *Annotation) applySnippet(s *Settings, value string, o *Options) (rejected []model.Rejected) {
 	for _, d := range parseDirectives(value) {
-		err := error(&dialect.ValueError{Problem: "snippets are off", Fix: instead(d)})
-		if o.AllowSnippets {
-			err = directiveOf(a.Key)(s, d)
+		to := s
+		if !o.AllowSnippets {
+			scratch := s.clone()
+			to = &scratch
+		}
+		err := directiveOf(a.Key)(to, d)
+		if !o.AllowSnippets {
+			err = snippetsOff(d, err)
 		}
 		if err == nil {
 			continue
@@ -152,19 +157,29 @@ func clip(s string) string {
 	return s
 }
 
-// instead names what does the same without a snippet.
+// snippetsOff says what to do about a statement that is not read because no snippet is; err is
+// what would become of it otherwise.
+func snippetsOff(d directive, err error) error {
+	off := &dialect.ValueError{Problem: "snippets are off", Fix: "remove it, or ask for the option allow-snippet-annotations"}
+	if by := instead(d); by != "" {
+		off.Fix = "the annotation " + by + " does it"
+	} else if err != nil {
+		problem, _ := dialect.Explain(err)
+		off.Problem += ", and " + problem
+		off.Fix = "remove it: the option allow-snippet-annotations would not make it work"
+	}
+	return off
+}
+
+// instead names the annotation that does the same without a snippet; "" if there is none.
 func instead(d directive) string {
-	by := map[string]string{
+	return map[string]string{
 		"more_set_headers": "custom-headers", "add_header": "custom-headers or enable-cors", "proxy_read_timeout": "proxy-read-timeout",
 		"proxy_send_timeout": "proxy-send-timeout", "proxy_connect_timeout": "proxy-connect-timeout", "client_max_body_size": "proxy-body-size",
 		"allow": "allowlist-source-range", "deny": "denylist-source-range", "return": "permanent-redirect", "rewrite": "rewrite-target",
 		"satisfy": "satisfy", "proxy_next_upstream": "proxy-next-upstream", "proxy_cookie_path": "proxy-cookie-path", "proxy_cookie_domain": "proxy-cookie-domain",
 		"proxy_redirect": "proxy-redirect-from", "limit_rate": "limit-rate", "error_page": "custom-http-errors", "auth_request": "auth-url", "auth_basic": "auth-type",
 	}[d.name]
-	if by == "" {
-		return "remove it, or ask for the option allow-snippet-annotations"
-	}
-	return "the annotation " + by + " does it"
 }
 
 // Field is the path of an annotation in its object.
@@ -187,6 +202,10 @@ func guarded(snippet string) bool {
 
 func unknown(ref model.Ref, key, name string) model.Rejected {
 	r := model.Rejected{Ref: ref, Field: Field(key), Reason: "AnnotationUnknown", Message: fmt.Sprintf("ingress-nginx has no annotation %s", name)}
+	if by, was := dropped[name]; was {
+		r.Message, r.Fix = fmt.Sprintf("ingress-nginx has no annotation %s any more", name), by
+		return r
+	}
 	names := make([]string, 0, len(table()))
 	for _, a := range table() {
 		names = append(names, a.Key)

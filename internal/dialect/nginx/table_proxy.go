@@ -9,7 +9,7 @@ import (
 func proxyTable() []Annotation {
 	return []Annotation{
 		{dialect.Doc{Key: "backend-protocol", Default: "HTTP", Scope: dialect.Location, Risk: dialect.Low,
-			Text: "Protocol spoken with the pods: HTTP, HTTPS (certificate not verified), AUTO_HTTP (that of the client), GRPC or GRPCS; FCGI is refused", Effect: dialect.Partly},
+			Text: "Protocol spoken with the pods: HTTP, HTTPS (certificate not verified), AUTO_HTTP (that of the client), GRPC or GRPCS; FCGI is refused"},
 			func(s *Settings, v string) error { return set(&s.BackendProtocol, v, parseProtocol) }},
 		{dialect.Doc{Key: "connection-proxy-header", Scope: dialect.Location, Risk: dialect.Low, Effect: dialect.Silent,
 			Text: "Accepted without effect: connections to pods are kept, or upgraded, as the messages need it"},

@@ -30,6 +30,9 @@ func mergeHost(pattern string, fragments []*fragment, shared *shared) (*Host, []
 	var canaries []source
 	for _, f := range fragments {
 		if !f.names(pattern, alias) {
+			if f.names(pattern, true) {
+				m.rejectAlias(f, fragments)
+			}
 			continue
 		}
 		if f.isCanary() {
@@ -126,6 +129,13 @@ func (m *merger) add(f *fragment, d *draft) {
 	}
 	m.taken[key], m.from[&rule] = &rule, f
 	m.host.Rules = append(m.host.Rules, &rule)
+}
+
+// rejectAlias tells f that its alias is the host of another Ingress, which has all requests.
+func (m *merger) rejectAlias(f *fragment, fragments []*fragment) {
+	owner := fragments[slices.IndexFunc(fragments, func(o *fragment) bool { return o.names(m.host.Pattern, false) })]
+	m.rejected = append(m.rejected, model.Rejected{Ref: refOf(f.ing), Field: nginx.Field(nginx.Prefix + "server-alias"), Reason: "AliasConflict",
+		Message: fmt.Sprintf("%s is a host of the rules of %s, to which its requests go", m.host.Pattern, refOf(owner.ing)), Fix: "remove it here, or the rules there"})
 }
 
 // addRedirection makes the rule of from-to-www-redirect for a host that has no other.
