@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -76,6 +77,9 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	o := proxy.Options{Listen: map[string]string{"http": *http, "https": *https}, LameDuck: *lameDuck, Drain: *drain, Log: log}
 	o.HTTP3, o.ProxyProtocol, o.MaxConns = *http3, *preamble, *conns
 	if *otlp != "" {
+		if u, err := url.Parse(*otlp); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return cli.Hint(fmt.Errorf("--otlp %q is not a URL", *otlp), "write it as in http://collector:4318")
+		}
 		o.Tracing = &proxy.Tracing{Endpoint: *otlp, Sample: *otlpSample}
 	}
 	if *tickets != "" {
@@ -94,13 +98,14 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	g := agent.GatewayOptions{Node: env.Getenv("NODE_NAME"), Namespace: env.Getenv("POD_NAMESPACE"), Proxy: o, Health: *health, Log: log, Manifests: append(manifests, more...), Params: route.Params{Streams: streams}}
 	if len(g.Manifests) > 0 {
-		if err := agent.RunGateway(ctx, g); err != nil {
+		err := agent.RunGateway(ctx, g)
+		if errors.Is(err, agent.ErrManifests) {
 			return cli.Hint(err, "the manifests are read again when they change, but must be right at the start")
 		}
-		return nil
+		return err
 	}
 	if g.Rest, err = kube.Connect(*kubeconfig, cfg.APIServer); err != nil {
-		return cli.Hint(err, "run it in a pod, or give --kubeconfig")
+		return cli.Hint(err, "run it in a pod, give --kubeconfig, or serve files with --manifests")
 	}
 	return agent.RunGateway(ctx, g)
 }

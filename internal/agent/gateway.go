@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -154,12 +155,15 @@ func routeStreams(given route.StreamMaps, namespace string) route.StreamMaps {
 	return route.StreamMaps{TCP: own(given.TCP, route.DefaultStreamMaps.TCP), UDP: own(given.UDP, route.DefaultStreamMaps.UDP)}
 }
 
+// ErrManifests is why a gateway without an API server does not begin.
+var ErrManifests = errors.New("read manifests")
+
 // followManifests reads the manifests once, so that a mistake is an error, and
 // then again whenever they change.
 func followManifests(ctx context.Context, o GatewayOptions, store *state.Store) error {
 	src := file.New(file.Options{Paths: o.Manifests, Log: o.Log}, store)
 	if err := src.Load(); err != nil {
-		return fmt.Errorf("read manifests: %w", err)
+		return fmt.Errorf("%w: %w", ErrManifests, err)
 	}
 	go src.Run(ctx)
 	return nil
