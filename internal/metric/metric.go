@@ -39,13 +39,20 @@ func (w Writer) Value(name string, value float64, labels ...string) {
 		if i == 0 {
 			sep = "{"
 		}
-		fmt.Fprintf(&b, "%s%s=%q", sep, labels[i], labels[i+1])
+		b.WriteString(sep)
+		b.WriteString(labels[i])
+		b.WriteString(`="`)
+		_, _ = escape.WriteString(&b, labels[i+1])
+		b.WriteByte('"')
 	}
 	if len(labels) > 0 {
 		b.WriteByte('}')
 	}
 	fmt.Fprintf(w, "%s %s\n", b.String(), number(value))
 }
+
+// escape writes what a label's value cannot have as it is.
+var escape = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 

@@ -11,7 +11,7 @@ func TestText(t *testing.T) {
 	w := Writer{&b}
 	w.One("x_ready", Gauge, "Whether it is.", 1)
 	w.Family("x_total", Counter, "How often.")
-	w.Value("x_total", 1e6, "who", `a "b"`, "where", "c")
+	w.Value("x_total", 1e6, "who", `a "b"`, "where", "c\\\n\u200b")
 	d := NewDurations(time.Millisecond, time.Second)
 	for _, took := range []time.Duration{0, time.Millisecond, 2 * time.Millisecond, time.Minute} {
 		d.Observe(took)
@@ -23,7 +23,7 @@ func TestText(t *testing.T) {
 x_ready 1
 # HELP x_total How often.
 # TYPE x_total counter
-x_total{who="a \"b\"",where="c"} 1e+06
+x_total{who="a \"b\"",where="c\\\n` + "\u200b" + `"} 1e+06
 # HELP x_seconds How long.
 # TYPE x_seconds histogram
 x_seconds_bucket{who="a",le="0.001"} 2

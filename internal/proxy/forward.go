@@ -119,7 +119,7 @@ func (x *exchange) answerError(err error) {
 	case errors.Is(err, errSlowBody):
 		x.fail(http.StatusRequestTimeout, err.Error())
 	case errors.Is(err, errClientGone):
-		x.writer.status = 499 // the client has gone: nobody reads an answer
+		x.writer.status = clientGone
 	case errors.Is(err, errNoEndpoint):
 		x.fail(http.StatusServiceUnavailable, "the Service has no endpoint any more")
 	case errors.Is(err, errFull):

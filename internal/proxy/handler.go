@@ -30,7 +30,8 @@ type exchange struct {
 	call *call // what it is part of
 
 	match   route.Request
-	forward string // the escaped path for a backend, if no rule rewrites it
+	forward string      // the escaped path for a backend, if no rule rewrites it
+	site    *route.Host // nil until the rule was looked for
 	rule    *route.Rule
 
 	ownsCORS bool // the CORS headers of the response are set
@@ -140,7 +141,7 @@ func (x *exchange) route(live *live) {
 func (x *exchange) enter(live *live) {
 	x.match.Method, x.match.Query, x.match.Header = x.method, x.query, x.fields
 	host, rule := x.listener.Hosts.Match(&x.match)
-	x.rule = rule
+	x.site, x.rule = host, rule
 	if to := x.server.tracer.to.Load(); to != nil && x.span == nil {
 		to.beginSpan(x)
 	}

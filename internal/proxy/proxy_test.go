@@ -293,13 +293,19 @@ func TestMetricsAndRoutes(t *testing.T) {
 	w.get("http://h.example/")
 	w.get("http://h.example/gone")
 	w.get("http://other.example/")
+	plain := ingress("j", "", "/only c")
+	plain.Rules, plain.Default = nil, &plain.Rules[0].Paths[0].Backend
+	c := handled(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(777) })
+	w.set(service("c"), slice("c", addrOf(c)), plain)
+	w.get("http://third.example/")
 	for path, wants := range map[string][]string{
 		"/routes": {`host "h.example"`, "prefix / -> default/a:80", "rejected Ingress default/i (ServiceNotFound)"},
 		"/metrics": {
-			`fairway_http_requests_total{namespace="default",ingress="i",code="2xx"} 1`,
-			`fairway_http_requests_total{namespace="default",ingress="i",code="5xx"} 1`,
-			`fairway_http_requests_total{namespace="",ingress="",code="4xx"} 1`,
-			`fairway_http_request_duration_seconds_count{namespace="default",ingress="i"} 2`,
+			`fairway_http_requests_total{namespace="default",ingress="i",host="h.example",path="/",code="2xx"} 1`,
+			`fairway_http_requests_total{namespace="default",ingress="i",host="h.example",path="/gone",code="5xx"} 1`,
+			`fairway_http_requests_total{namespace="default",ingress="j",host="",path="",code="5xx"} 1`,
+			`fairway_http_requests_total{namespace="",ingress="",host="",path="",code="4xx"} 1`,
+			`fairway_http_request_duration_seconds_count{namespace="default",ingress="i",host="h.example",path="/gone"} 1`,
 			`fairway_ingress_rejected{reason="ServiceNotFound"} 1`,
 			"fairway_http_hosts 1",
 		},
@@ -312,6 +318,6 @@ func TestMetricsAndRoutes(t *testing.T) {
 				}
 			}
 			return true
-		}, fmt.Sprint(path, " has ", wants))
+		}, fmt.Sprint(path, " has ", strings.Join(wants, "\n"), ", not\n", ask(path)))
 	}
 }

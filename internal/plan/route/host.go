@@ -60,6 +60,22 @@ func (h *Hosts) Lookup(host string) *Host {
 	return h.any
 }
 
+// Of returns the virtual host of a pattern, or nil.
+func (h *Hosts) Of(pattern string) *Host {
+	switch {
+	case pattern == "":
+		return h.any
+	case pattern[0] == '*':
+		return h.wildcard.Get(pattern[1:])
+	case pattern[0] == '~':
+		if i := slices.IndexFunc(h.regex, func(h *Host) bool { return h.Pattern == pattern }); i >= 0 {
+			return h.regex[i]
+		}
+		return nil
+	}
+	return h.exact.Get(pattern)
+}
+
 // All yields the hosts: exact and wildcard ones, and last the one for all others.
 func (h *Hosts) All(yield func(*Host) bool) {
 	for _, m := range []Table[string, *Host]{h.exact, h.wildcard} {
