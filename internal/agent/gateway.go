@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -80,6 +81,7 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	go outside.Run(watching)
 	o.Params.Streams = routeStreams(o.Params.Streams, o.Namespace)
 	o.Params.Node = o.Node
+	o.reserve()
 	planner := route.New(o.Params)
 	planned := make(chan struct{})
 	first := sync.OnceFunc(func() { close(planned) })
@@ -153,6 +155,24 @@ func routeStreams(given route.StreamMaps, namespace string) route.StreamMaps {
 		return names
 	}
 	return route.StreamMaps{TCP: own(given.TCP, route.DefaultStreamMaps.TCP), UDP: own(given.UDP, route.DefaultStreamMaps.UDP)}
+}
+
+// reserve keeps ConfigMaps from opening the ports that the gateway itself listens on: the
+// kernel would give each of two listeners at one port a share of the connections.
+func (o *GatewayOptions) reserve() {
+	port := func(addr string) uint16 {
+		_, text, _ := net.SplitHostPort(addr)
+		n, _ := strconv.ParseUint(text, 10, 16)
+		return uint16(n)
+	}
+	p := &o.Params
+	p.Reserved = append(slices.Clone(route.DefaultReserved), port(o.Health))
+	for _, addr := range o.Proxy.Listen {
+		p.Reserved = append(p.Reserved, port(addr))
+	}
+	if o.Proxy.HTTP3 {
+		p.ReservedUDP = append(p.ReservedUDP, port(o.Proxy.Listen["https"]))
+	}
 }
 
 // ErrManifests is why a gateway without an API server does not begin.

@@ -10,12 +10,16 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"k8s.io/client-go/rest"
 
+	"github.com/fairway-net/fairway/internal/model"
+	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy"
+	"github.com/fairway-net/fairway/internal/state"
 )
 
 const gatewayManifest = `apiVersion: networking.k8s.io/v1
@@ -112,5 +116,31 @@ func TestGatewayOpensWhenItKnows(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("the gateway does not end")
+	}
+}
+
+// TestOwnPorts: no ConfigMap opens a port that the gateway listens on.
+func TestOwnPorts(t *testing.T) {
+	o := GatewayOptions{Health: "127.0.0.1:9001", Proxy: proxy.Options{Listen: map[string]string{"http": ":9002", "https": "[::1]:9003"}, HTTP3: true}}
+	o.reserve()
+	store := state.New()
+	store.Update(func(tx *state.Tx) {
+		for name, ports := range map[string][]string{"tcp-services": {"80", "9001", "9002", "9003", "9004"}, "udp-services": {"9001", "9003"}} {
+			m := &model.ConfigMap{Name: model.Name{Namespace: "ingress-nginx", Name: name}, Data: map[string]string{}}
+			for _, port := range ports {
+				m.Data[port] = "default/db:1"
+			}
+			tx.Set(m)
+		}
+	})
+	var reserved []string
+	for _, r := range route.Make(store.Snapshot(), o.Params, time.Now()).Rejected {
+		if r.Reason == "PortReserved" {
+			reserved = append(reserved, r.Ref.Name.Name+" "+r.Field)
+		}
+	}
+	slices.Sort(reserved)
+	if want := []string{"tcp-services data[80]", "tcp-services data[9001]", "tcp-services data[9002]", "tcp-services data[9003]", "udp-services data[9003]"}; !slices.Equal(reserved, want) {
+		t.Errorf("%q, want %q", reserved, want)
 	}
 }

@@ -26,8 +26,8 @@ type Params struct {
 	// nearer than others. "": none is.
 	Node string
 	// Reserved are ports that cannot be opened for TCP, as the gateway has them
-	// itself. Nil: DefaultReserved.
-	Reserved []uint16
+	// itself, and ReservedUDP for UDP. Nil: DefaultReserved, and none.
+	Reserved, ReservedUDP []uint16
 }
 
 // The classes that Fairway serves unless told otherwise.

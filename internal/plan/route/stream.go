@@ -62,7 +62,7 @@ func readStreams(snap *state.Snapshot, p *Params) (out []streamDraft, rejected [
 			for _, key := range slices.Sorted(maps.Keys(m.Data)) {
 				d := streamDraft{ref: model.Ref{Kind: model.KindConfigMap, Name: name}, field: "data[" + key + "]"}
 				d.UDP = udp
-				if r := d.parse(key, m.Data[key], p.Reserved); r != nil {
+				if r := d.parse(key, m.Data[key], p); r != nil {
 					r.Ref, r.Field = d.ref, d.field
 					rejected = append(rejected, *r)
 					continue
@@ -79,12 +79,13 @@ func readStreams(snap *state.Snapshot, p *Params) (out []streamDraft, rejected [
 
 // parse reads an entry: the port, and "namespace/name:port[:PROXY[:PROXY]]", where the
 // first PROXY is that of clients and the second that for endpoints.
-func (d *streamDraft) parse(key, value string, reserved []uint16) *model.Rejected {
+func (d *streamDraft) parse(key, value string, p *Params) *model.Rejected {
 	n, err := strconv.ParseUint(key, 10, 16)
 	if err != nil || n == 0 || key != strconv.FormatUint(n, 10) {
 		return &model.Rejected{Reason: "PortInvalid", Message: fmt.Sprintf("%q is not the number of a port", key), Fix: "write the port to open as the key, from 1 to 65535"}
 	}
-	if d.Port = uint16(n); !d.UDP && slices.Contains(reserved, d.Port) {
+	d.Port = uint16(n)
+	if reserved := map[bool][]uint16{false: p.Reserved, true: p.ReservedUDP}[d.UDP]; slices.Contains(reserved, d.Port) {
 		return &model.Rejected{Reason: "PortReserved", Message: fmt.Sprintf("port %d is the gateway's own", n), Fix: "choose another port"}
 	}
 	const form = `write "namespace/name:port", and behind it ":PROXY" where clients send the PROXY protocol and another ":PROXY" where the Service wants it`
