@@ -66,6 +66,9 @@ func runGateway(ctx context.Context, env *cli.Env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if *http3 && *preamble {
+		return cli.Hint(errors.New("--http3 and --proxy-protocol exclude each other"), "QUIC has no form of the PROXY protocol; remove one of them")
+	}
 	if len(more) > 0 && len(manifests) == 0 {
 		return cli.Hint(fmt.Errorf("unexpected argument %q", more[0]), "usage: "+env.Usage+"; files go with --manifests")
 	}

@@ -10,7 +10,7 @@
 // The files follow a request: server (life cycle), handover (to the next process),
 // listen (connections), preamble (what comes before HTTP and TLS), tls, layer4 (ports
 // that are passed on as they are); the clients, front with deliver and answer
-// (HTTP/1), stream (HTTP/2) and quic (HTTP/3); handler (which rule, and what it asks
+// (HTTP/1), stream (HTTP/2) and errand (HTTP/3); handler (which rule, and what it asks
 // for in which order), policy and limit (who may ask), forward (which backend), call
 // (attempts, and the way of the response), header, pool, balance with hash, affinity, capacity and pace (which endpoint), endpoint and check (what is known of one); the endpoints, link (HTTP/1) and mux (HTTP/2), pump (bodies of requests).
 // Last: respond (answers of our own), accesslog, trace, metrics, admin. Every client

@@ -33,10 +33,11 @@ type front struct {
 	read   func([]byte) (int, error)
 	answer answer // responses of our own
 
-	chunks  bool // the response's body is sent in chunks
-	closing bool // no further request
-	served  int  // requests
-	broken  bool // the response cannot be ended as it began
+	chunks  bool         // the response's body is sent in chunks
+	closing bool         // no further request
+	served  int          // requests of HTTP/1
+	streams atomic.Int64 // requests of HTTP/2
+	broken  bool         // the response cannot be ended as it began
 	stop    atomic.Bool
 	mux     atomic.Pointer[h2.Conn] // what the connection speaks if it is HTTP/2
 }
@@ -260,7 +261,7 @@ func (f *front) begin() {
 func (f *front) serveOne() {
 	f.begin()
 	f.served++
-	if limits := &f.server.live.Load().clients; limits.Idle == 0 || limits.Requests > 0 && f.served >= limits.Requests {
+	if last(&f.server.live.Load().clients, f.served) {
 		f.closing = true
 	}
 	f.exchange.run(f.listener)

@@ -107,7 +107,7 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 	from := peerOf(c.RemoteAddr(), c.LocalAddr())
 	bare, _ := c.(*net.TCPConn)
 	plan := s.live.Load().plan
-	if (s.opts.ProxyProtocol || plan != nil && plan.Options != nil && plan.Options.UseProxyProtocol) && bare != nil {
+	if s.wantsPreamble() && bare != nil {
 		said, err := readPreamble(bare, s.live.Load().clients.Preamble)
 		if err != nil {
 			_ = c.Close()
@@ -136,6 +136,12 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 	s.fronts[f] = struct{}{}
 	s.frontsMu.Unlock()
 	return f
+}
+
+// wantsPreamble says that connections begin with a header of the PROXY protocol.
+func (s *Server) wantsPreamble() bool {
+	plan := s.live.Load().plan
+	return s.opts.ProxyProtocol || plan != nil && plan.Options != nil && plan.Options.UseProxyProtocol
 }
 
 func (s *Server) forget(f *front) {

@@ -95,7 +95,7 @@ func TestHTTP3Handover(t *testing.T) {
 		ask(after[i], young, "young")
 	}
 	old.end()
-	eventually(t, func() bool { return old.server.ended.Load() }, "the old one ends")
+	eventually(t, func() bool { return old.server.third.transport.Conn.SetDeadline(time.Time{}) != nil }, "the old one closes its port")
 	for i := range after {
 		ask(after[i], young, "young")
 	}

@@ -22,7 +22,8 @@ type Options struct {
 	// Listen says where to listen for each listener of the plan: "http" and
 	// "https". One that is missing is not opened.
 	Listen map[string]string
-	// HTTP3 serves HTTP/3, too, on the UDP port of the listener "https".
+	// HTTP3 serves HTTP/3, too, on the UDP port of the listener "https", while the PROXY
+	// protocol is not expected.
 	HTTP3 bool
 	// ProxyProtocol says that connections begin with a header of the PROXY protocol,
 	// version 1 or 2. Those that do not are closed.
@@ -148,8 +149,12 @@ func (s *Server) Apply(p *route.Plan) {
 	}
 	next := &live{plan: p, pools: pools.Table()}
 	s.bound(next, old)
+	spoke := s.third != nil && !s.wantsPreamble()
 	s.live.Store(next)
 	s.tracer.configure(&p.Options.Tracing)
+	if spoke && s.wantsPreamble() {
+		s.opts.Log.Warn("no HTTP/3 any more: use-proxy-protocol is set, which QUIC has no form of; remove it, or the flag --http3")
+	}
 	for _, was := range gone { // after the new ones have taken what stays
 		s.releasePool(was)
 	}
@@ -265,8 +270,10 @@ func (s *Server) end() {
 	for _, l := range s.listeners {
 		_ = l.Close()
 	}
+	var third sync.WaitGroup
+	defer third.Wait()
 	if s.third != nil {
-		go s.third.end(ctx)
+		third.Go(func() { s.third.end(ctx) })
 	}
 	s.mu.Lock()
 	s.applyStreams(nil)

@@ -49,7 +49,11 @@ func (s *Server) serveStream(listener string, st *h2.Stream) {
 	defer streams.Put(c)
 	c.h2, c.request, c.header, c.wrote, c.shutUp, c.left = st, &st.Request, nil, false, false, -1
 	x := c.begin(s, c, c, "HTTP/2.0")
-	x.peer, x.protocol = st.Tag().(*front).peer, st.Protocol
+	f := st.Tag().(*front)
+	x.peer, x.protocol = f.peer, st.Protocol
+	if last(&s.live.Load().clients, int(f.streams.Add(1))) {
+		f.mux.Load().Drain()
+	}
 	switch {
 	case st.TooLarge:
 		x.host, x.method, x.path = "", "", ""
@@ -213,8 +217,11 @@ func (c *stream) abort(why error) {
 	c.h2.Cancel(code)
 }
 
-func (c *stream) grpc() bool {
-	return strings.HasPrefix(c.request.Get("Content-Type"), "application/grpc")
+func (c *stream) grpc() bool { return grpc(c.request) }
+
+// grpc says that the body of a request is the stream of a call.
+func grpc(r *h1.Request) bool {
+	return strings.HasPrefix(r.Get("Content-Type"), "application/grpc")
 }
 
 // resets says that an endpoint has reset the stream of a gRPC call whose client has a

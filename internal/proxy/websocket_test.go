@@ -176,7 +176,7 @@ func TestWebSocket(t *testing.T) {
 	t.Cleanup(echo.Close)
 	inner.set(service("a"), slice("a", addrOf(echo)), ingress("i", "", "/ a"))
 	// Over HTTP/2, the endpoint is a gateway like ours.
-	w := newWorld(t)
+	w := newWorld(t, func(o *Options) { o.HTTP3 = true })
 	second := service("second")
 	second.Ports[0].AppProtocol = "kubernetes.io/h2c"
 	at := inner.server.Addr("http").(*net.TCPAddr).AddrPort()
@@ -186,6 +186,8 @@ func TestWebSocket(t *testing.T) {
 		"HTTP2 to HTTP1": func() io.ReadWriteCloser { return w.webSocketOverHTTP2("first.example") },
 		"HTTP1 to HTTP2": func() io.ReadWriteCloser { return w.webSocket("second.example") },
 		"HTTP2 to HTTP2": func() io.ReadWriteCloser { return w.webSocketOverHTTP2("second.example") },
+		"HTTP3 to HTTP1": func() io.ReadWriteCloser { return w.webSocketOverHTTP3("first.example") },
+		"HTTP3 to HTTP2": func() io.ReadWriteCloser { return w.webSocketOverHTTP3("second.example") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for what, frames := range webSocketCases() {

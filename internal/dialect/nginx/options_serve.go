@@ -38,7 +38,7 @@ func servingOptions() []Option {
 			set: func(o *Options, v string) error { return set(&o.Clients.Body, v, parseSeconds) }},
 		{Doc: dialect.Doc{Key: "client-header-timeout", Default: "60", Text: "Seconds until the head of a request has come; beyond it 408"},
 			set: func(o *Options, v string) error { return set(&o.Clients.Header, v, parseSeconds) }},
-		{Doc: dialect.Doc{Key: "http2-max-concurrent-streams", Default: "128", Text: "Requests under way on one connection of HTTP/2"},
+		{Doc: dialect.Doc{Key: "http2-max-concurrent-streams", Default: "128", Text: "Requests under way on one connection of HTTP/2 or HTTP/3"},
 			set: func(o *Options, v string) error { return set(&o.Clients.Streams, v, parsePositive) }},
 		{Doc: dialect.Doc{Key: "keep-alive", Default: "75", Text: "Seconds that a connection is kept between two requests; 0 closes it after each"},
 			set: func(o *Options, v string) error { return set(&o.Clients.Idle, v, parseSecondsOrNone) }},

@@ -88,7 +88,7 @@ func ownOptions() []Option {
 			set: func(o *Options, v string) error { return set(&o.Unlogged, v, parsePatterns) }},
 		{Doc: dialect.Doc{Key: "use-forwarded-headers", Default: "false", Text: "Believe X-Forwarded-For, -Proto, -Host and -Port of clients; only behind a load balancer that sets them"},
 			set: func(o *Options, v string) error { return set(&o.ForwardedHeaders, v, parseBool) }},
-		{Doc: dialect.Doc{Key: "use-proxy-protocol", Default: "false", Text: "Connections begin with the PROXY protocol"},
+		{Doc: dialect.Doc{Key: "use-proxy-protocol", Default: "false", Text: "Connections begin with the PROXY protocol; there is no HTTP/3 then"},
 			set: func(o *Options, v string) error { return set(&o.ProxyProtocol, v, parseBool) }},
 	}, globalAuthOptions()...)
 }
