@@ -15,6 +15,7 @@ type Body struct {
 	state   state
 	digits  int
 	extra   int    // octets of extensions and trailers
+	bad     error  // what was pending is not what it should be
 	trailer []byte // lines of the trailer, with CR LF
 	fields  []Field
 }
@@ -104,7 +105,7 @@ func (b *Body) ended() bool {
 }
 
 // Pending reports whether a part, or the end, is there without reading.
-func (b *Body) Pending() bool { return len(b.pending) > 0 || b.ended() }
+func (b *Body) Pending() bool { return len(b.pending) > 0 || b.bad != nil || b.ended() }
 
 // Whole reports whether nothing of the body is left to take.
 func (b *Body) Whole() bool { return b.ended() }
@@ -137,25 +138,32 @@ func (b *Body) take() ([]byte, error) {
 	return part, nil
 }
 
-// chunk walks over pending until there is data to return (RFC 9112, section 7.1).
-func (b *Body) chunk() ([]byte, error) {
-	for len(b.pending) > 0 && b.state != done {
-		if b.state == data {
-			n := min(int64(len(b.pending)), b.left)
-			part := b.pending[:n]
-			if b.left -= n; b.left == 0 {
-				b.state = dataCR
-			}
-			b.pending = b.pending[n:]
-			return part, nil
+// chunk returns what is pending of a chunk's data (RFC 9112, section 7.1). What is between
+// chunks is never left pending: it would look like another part that has come.
+func (b *Body) chunk() (part []byte, err error) {
+	b.walk()
+	if b.bad != nil {
+		return nil, b.bad
+	}
+	if b.state == data && len(b.pending) > 0 {
+		n := min(int64(len(b.pending)), b.left)
+		part = b.pending[:n]
+		if b.left -= n; b.left == 0 {
+			b.state = dataCR
 		}
+		b.pending = b.pending[n:]
+		b.walk() // an error of what follows is the next call's
+	}
+	return part, nil
+}
+
+// walk takes what is not data.
+func (b *Body) walk() {
+	for len(b.pending) > 0 && b.state != data && b.state != done && b.bad == nil {
 		c := b.pending[0]
 		b.pending = b.pending[1:]
-		if err := b.step(c); err != nil {
-			return nil, err
-		}
+		b.bad = b.step(c)
 	}
-	return nil, nil
 }
 
 // step takes one octet of what is not data.
