@@ -3,6 +3,7 @@ module github.com/fairway-net/fairway
 go 1.26.0
 
 require (
+	github.com/andybalholm/brotli v1.2.8
 	github.com/cilium/ebpf v0.22.0
 	github.com/quic-go/quic-go v0.65.0
 	github.com/tidwall/btree v1.8.1

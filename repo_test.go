@@ -184,6 +184,7 @@ func TestNames(t *testing.T) {
 var dependencies = map[string]string{
 	"github.com/cilium/ebpf":         "loads and updates the datapath",
 	"github.com/tidwall/btree":       "the trees under the snapshots, which share what did not change",
+	"github.com/andybalholm/brotli":  "the content coding br, for the option enable-brotli: the one port of Google's encoder to Go",
 	"github.com/quic-go/quic-go":     "QUIC and HTTP/3, a transport protocol of its own",
 	"github.com/miekg/dns":           "odd record types, forwarding, and the oracle of the codec's fuzz test",
 	"github.com/vishvananda/netlink": "links, addresses and routes",

@@ -28,6 +28,7 @@ type call struct {
 	whole    bool   // small is
 	framed   bool   // the response is HTTP/1's, where a length says that there is no trailer
 	empty    bool   // the response has ended with its head
+	coded    bool   // its body is compressed here
 }
 
 // downstream is the side of a call that asked.
@@ -81,7 +82,7 @@ type upstream interface {
 func (c *call) begin(s *Server, down downstream, w http.ResponseWriter, proto string) *exchange {
 	r := c.request
 	c.server, c.down, c.client, c.recorder = s, down, down, recorder{ResponseWriter: w}
-	c.pump, c.small, c.whole, c.empty = nil, nil, false, false
+	c.pump, c.small, c.whole, c.empty, c.coded = nil, nil, false, false, false
 	path, length := r.Path, r.Length
 	if !r.Plain {
 		path = escaped(path)
@@ -276,6 +277,9 @@ func (c *call) deliver(up upstream) {
 		c.down.tunnel(pipe, already)
 		up.end(c, false)
 		return
+	}
+	if o := x.plan.Options.Compress; o != nil {
+		c.compress(o)
 	}
 	err := c.down.open()
 	if err == nil {

@@ -113,7 +113,7 @@ func (f *front) respondHead(out []byte) []byte {
 		out = h1.AppendField(out, "Upgrade", r.Get("Upgrade"))
 		return append(out, "\r\n"...)
 	case r.Status == http.StatusNoContent:
-	case r.Length >= 0:
+	case f.length() >= 0:
 		out = h1.AppendLength(out, r.Length)
 	case r.Bodiless:
 	case f.empty:

@@ -175,10 +175,13 @@ func (e *errand) open() error {
 	if hsts := x.plan.Options.HSTS; hsts != "" {
 		h.Set("Strict-Transport-Security", hsts)
 	}
-	if r.Length >= 0 && r.Status != http.StatusNoContent {
-		h.Set("Content-Length", strconv.FormatInt(r.Length, 10))
+	if n := e.length(); n >= 0 && r.Status != http.StatusNoContent {
+		h.Set("Content-Length", strconv.FormatInt(n, 10))
 	}
 	e.writer.WriteHeader(r.Status)
+	if r.Bodiless && e.length() < 0 {
+		return e.control.Flush() // or quic-go would say that it has no octet
+	}
 	return nil
 }
 

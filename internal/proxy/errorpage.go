@@ -45,11 +45,25 @@ func (x *exchange) errorPage(status int, e *route.Errors) bool {
 			h[name] = values
 		}
 	}
-	if resp.ContentLength >= 0 {
+	coding := -1
+	if o := x.plan.Options.Compress; o != nil && h.Get("Content-Encoding") == "" {
+		var vary bool
+		if coding, vary = x.coding(o, resp.StatusCode, h.Get("Content-Type"), resp.ContentLength); vary {
+			h.Add("Vary", "Accept-Encoding")
+		}
+	}
+	if coding >= 0 {
+		h.Set("Content-Encoding", codingNames[coding])
+		h.Del("Content-Length")
+	} else if resp.ContentLength >= 0 {
 		h.Set("Content-Length", fmt.Sprint(resp.ContentLength))
 	}
 	x.writer.WriteHeader(resp.StatusCode)
-	if x.method != http.MethodHead {
+	switch {
+	case x.method == http.MethodHead:
+	case coding >= 0:
+		x.server.encoders.copy(coding, x.plan.Options.Compress, x.writer, resp.Body)
+	default:
 		_, _ = io.Copy(x.writer, resp.Body)
 	}
 	return true

@@ -91,6 +91,9 @@ func (w *twins) endpoint(who string) string {
 			rw.WriteHeader(status)
 		}
 		fmt.Fprintln(rw, "from", who)
+		if n, err := strconv.Atoi(r.URL.Query().Get("more")); err == nil {
+			_, _ = io.WriteString(rw, strings.Repeat("more text\n", n))
+		}
 	}).String()
 }
 
@@ -106,6 +109,7 @@ type outcome struct {
 	header http.Header
 	seen   map[string]*sight // by who
 	took   time.Duration
+	body   string
 }
 
 // send asks one of the two, octet by octet as it is written.
@@ -143,9 +147,9 @@ func (w *twins) send(addr string, a ask, whos []string) outcome {
 	if err != nil {
 		return outcome{status: -1}
 	}
-	_, _ = io.Copy(io.Discard, resp.Body)
+	text, _ := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	out := outcome{status: resp.StatusCode, header: resp.Header, seen: map[string]*sight{}, took: time.Since(start)}
+	out := outcome{body: string(text), status: resp.StatusCode, header: resp.Header, seen: map[string]*sight{}, took: time.Since(start)}
 	if strings.HasPrefix(a.host, "mirror.") { // nobody waits for the copy
 		eventually(w.t, func() bool {
 			w.mu.Lock()

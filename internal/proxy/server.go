@@ -85,6 +85,7 @@ type Server struct {
 
 	upstreams *h2.Options
 	buffers   h1.Buffers
+	encoders  encoders
 	stamp     atomic.Pointer[stamp]
 	ended     atomic.Bool // no further request
 

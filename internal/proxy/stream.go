@@ -137,7 +137,7 @@ func (c *stream) open() error {
 	}
 	c.shutUp = r.Bodiless || c.empty || c.framed && r.Length == 0
 	if c.left = -1; c.framed {
-		c.left = r.Length
+		c.left = c.length()
 	}
 	return c.h2.Head(c.shutUp, func(e *h2.Encoder) {
 		e.Status(r.Status)
@@ -160,8 +160,8 @@ func (c *stream) open() error {
 		if v := c.server.altSvc(x); v != "" {
 			e.Field("alt-svc", v)
 		}
-		if r.Length >= 0 && r.Status != http.StatusNoContent {
-			e.Number("content-length", r.Length)
+		if n := c.length(); n >= 0 && r.Status != http.StatusNoContent {
+			e.Number("content-length", n)
 		}
 		c.fields(e)
 	})

@@ -130,6 +130,7 @@ data:
   default-backend-service: default/green
   otlp-collector-host: green.default.svc.cluster.local
   otlp-collector-port: "80"
+  use-gzip: "true"
 `
 
 var annotationPods = `---

@@ -1,5 +1,7 @@
 package tutorial
 
+import "strings"
+
 // authURL asks pod green, which answers with the status of the path.
 const authURL = "auth-url http://green.default.svc.cluster.local/status/"
 
@@ -143,5 +145,6 @@ var optionCases = []annotated{
 	{name: "snippet-auth", options: true, annotations: authURL + "202?snippet\nauth-snippet proxy_set_header X-Snippet b;", url: "/", text: "pod: blue", effect: questionSays("/status/202", "header X-Snippet: b")},
 	{name: "default-backend", options: true, annotations: "enable-global-auth false\ncustom-http-errors 418", url: "/status/418", text: "pod: green\nheader X-Code: 418"},
 	{name: "traced", options: true, annotations: "enable-global-auth false\nenable-opentelemetry true\nopentelemetry-operation-name told-as-this\nopentelemetry-trust-incoming-span false", effect: spanIsSent},
+	{name: "packed", options: true, annotations: "enable-global-auth false", url: "/x?" + strings.Repeat("long", 200), headers: "Accept-Encoding: gzip", response: "Content-Encoding: gzip\nVary: Accept-Encoding\nContent-Length:"},
 	{name: "default-host", options: true, annotations: "enable-global-auth false", url: "http://nobodys.annotations/x", text: "pod: green"},
 }

@@ -53,6 +53,7 @@ type Options struct {
 	Unlogged           []*regexp.Regexp // URIs of requests that are not
 
 	Tracing         Tracing
+	Compress        Compression
 	ratio           float64 // otel-sampler-ratio
 	rated           bool    // it counts
 	Clients         Clients
@@ -66,7 +67,7 @@ type Options struct {
 // NewOptions is what holds without a ConfigMap.
 func NewOptions() *Options {
 	o := &Options{Base: Defaults(), RedirectCode: 308, HSTS: true, HSTSAge: "31536000", HSTSSub: true, RateStatus: 503, ConnStatus: 503,
-		Risk: dialect.High, NoAuth: []string{acme}, NoTLS: []string{acme}, ForwardedFor: "X-Forwarded-For", TLSMin: defaultTLS, Clients: newClients(), Streams: newStreams(), Tracing: Tracing{Port: otlpPort}, ratio: 0.01}
+		Risk: dialect.High, NoAuth: []string{acme}, NoTLS: []string{acme}, ForwardedFor: "X-Forwarded-For", TLSMin: defaultTLS, Clients: newClients(), Streams: newStreams(), Tracing: Tracing{Port: otlpPort}, ratio: 0.01, Compress: newCompression()}
 	o.GlobalAuth = o.Base.Auth
 	return o
 }
@@ -158,7 +159,7 @@ func (row *Option) read(o *Options, value string) (rejected []model.Rejected) {
 func OptionTable() []Option { return optionTable() }
 
 var optionTable = sync.OnceValue(func() []Option {
-	all := slices.Concat(ownOptions(), servingOptions(), streamOptions(), traceOptions(), snippetOptions(), defaultOptions(), tunings(), refusedOptions())
+	all := slices.Concat(ownOptions(), servingOptions(), streamOptions(), traceOptions(), compressOptions(), snippetOptions(), defaultOptions(), tunings(), refusedOptions())
 	slices.SortFunc(all, func(a, b Option) int { return cmp.Compare(a.Key, b.Key) })
 	return all
 })

@@ -25,9 +25,6 @@ func refusedOptions() (out []Option) {
 			}})
 		}
 	}
-	const compress = "responses are passed on as the pods make them, and not compressed"
-	add("use-gzip gzip-disable gzip-level gzip-min-length gzip-types", compress, "let the pods compress, or what is in front of the gateway")
-	add("enable-brotli brotli-level brotli-min-length brotli-types", compress, "let the pods compress, or what is in front of the gateway")
 	const log = "the access log is one line of JSON per request, or of name=value"
 	add("log-format-upstream log-format-escape-json log-format-escape-none log-format-stream access-log-params", log, "choose its fields with the gateway's flag --access-log-fields, and --access-log-text for name=value")
 	add("enable-syslog syslog-host syslog-port", "logs go to standard output and to nothing else", "let the cluster's collector take them from there")

@@ -26,10 +26,11 @@ type Options struct {
 	Unlogged            []*regexp.Regexp // URIs of requests that are not in the access log
 	Clients             nginx.Clients
 	Tracing             nginx.Tracing
-	Trace               *Trace // of requests without a rule
-	TLSMin, TLSMax      uint16 // versions towards clients; 0: Go's
-	RejectHandshake     bool   // for names that no Ingress has
-	NoHTTP2             bool   // is not offered
+	Trace               *Trace             // of requests without a rule
+	Compress            *nginx.Compression // nil: responses are passed on as they are
+	TLSMin, TLSMax      uint16             // versions towards clients; 0: Go's
+	RejectHandshake     bool               // for names that no Ingress has
+	NoHTTP2             bool               // is not offered
 }
 
 // Block says who gets 403 everywhere.
@@ -73,6 +74,9 @@ func newOptions(o *nginx.Options) *Options {
 	out := &Options{UseForwardedHeaders: o.ForwardedHeaders, TrustedProxies: o.Trusted, ForwardedForHeader: o.ForwardedFor, FullForwardedFor: o.FullForwardedFor,
 		UseProxyProtocol: o.ProxyProtocol, RedirectCode: o.RedirectCode, ServerHeader: o.ServerHeader, Underscores: o.Underscores, OriginalURI: o.OriginalURI, NoTLS: o.NoTLS,
 		Unlogged: o.Unlogged, Clients: o.Clients, TLSMin: o.TLSMin, TLSMax: o.TLSMax, RejectHandshake: o.RejectHandshake, NoHTTP2: o.NoHTTP2, Tracing: o.Tracing, Trace: trace(&o.Base.Trace)}
+	if o.Compress.Gzip.On || o.Compress.Brotli.On {
+		out.Compress = &o.Compress
+	}
 	if o.HSTS {
 		out.HSTS = "max-age=" + o.HSTSAge
 		if o.HSTSSub {
