@@ -43,7 +43,7 @@ func runMigrate(ctx context.Context, env *cli.Env, args []string) error {
 	} else {
 		r.Print(env.Stdout)
 	}
-	if err == nil && (r.Summary.Unsupported > 0 || len(r.Options) > 0) {
+	if err == nil && !r.Supported() {
 		return cli.ErrNo
 	}
 	return err

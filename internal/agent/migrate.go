@@ -34,7 +34,7 @@ func MigrateFiles(paths []string, now time.Time) (*migrate.Report, error) {
 		}
 		return o.File, o.Line(field)
 	}
-	return migrate.Make(store.Snapshot(), route.Params{}, place, true, now), nil
+	return migrate.Make(store.Snapshot(), file.Programs(paths), place, true, now), nil
 }
 
 // migrateTime bounds the reading of a cluster.
@@ -63,6 +63,10 @@ func MigrateCluster(ctx context.Context, kubeconfig, kubeContext string, now tim
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+	programs, err := kube.Programs(ctx, rest, "app.kubernetes.io/name=ingress-nginx")
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster: %w", err)
+	}
 	nowhere := func(model.Ref, string) (string, int) { return "", 0 }
-	return migrate.Make(store.Snapshot(), route.Params{}, nowhere, false, now), nil
+	return migrate.Make(store.Snapshot(), programs, nowhere, false, now), nil
 }

@@ -6,9 +6,18 @@ import (
 	"strings"
 )
 
-// Print writes r for people: the Ingresses that need a look, line by line in the
+// Print writes r for people: controllers, then the Ingresses that need a look, line by line in the
 // form that editors jump to, and then the count.
 func (r *Report) Print(w io.Writer) {
+	for _, c := range r.Controllers {
+		fmt.Fprintf(w, "%s %s/%s\n", c.Kind, c.Namespace, c.Name)
+		if len(c.Works) > 0 {
+			fmt.Fprintf(w, "  nothing to do: %s\n", strings.Join(c.Works, ", "))
+		}
+		for _, f := range c.Findings {
+			f.print(w, "")
+		}
+	}
 	for _, f := range r.Options {
 		f.print(w, "ConfigMap")
 	}

@@ -15,10 +15,11 @@ import (
 
 // Report is the answer.
 type Report struct {
-	Ingresses []Ingress `json:"ingresses"`
-	Options   []Finding `json:"options,omitempty"` // of the ConfigMap
-	Foreign   int       `json:"foreign"`           // Ingresses of other classes, which are not looked at
-	Summary   Summary   `json:"summary"`
+	Controllers []Controller `json:"controllers,omitempty"` // those of ingress-nginx that were found
+	Ingresses   []Ingress    `json:"ingresses"`
+	Options     []Finding    `json:"options,omitempty"` // of the ConfigMap
+	Foreign     int          `json:"foreign"`           // Ingresses of other classes, which are not looked at
+	Summary     Summary      `json:"summary"`
 }
 
 // Summary counts Ingresses by the worst that is said of them.
@@ -67,11 +68,12 @@ type Finding struct {
 // Place says where a field of an object is written; zero values: nowhere.
 type Place func(ref model.Ref, field string) (file string, line int)
 
-// Make reports on the Ingresses in snap that Fairway would serve. partial says
-// that snap holds only manifests, so that what is missing may be in the cluster.
-func Make(snap *state.Snapshot, params route.Params, place Place, partial bool, now time.Time) *Report {
-	plan := route.Make(snap, params, now)
-	r := &Report{}
+// Make reports on the Ingresses in snap that Fairway would serve, and on those of programs
+// that are ingress-nginx's controllers. partial says that snap holds only manifests, so that
+// what is missing may be in the cluster.
+func Make(snap *state.Snapshot, programs []model.Program, place Place, partial bool, now time.Time) *Report {
+	plan := route.Make(snap, route.Params{}, now)
+	r := &Report{Controllers: judgePrograms(programs)}
 	byRef := map[model.Name][]model.Rejected{}
 	for _, rejected := range plan.Rejected {
 		if rejected.Ref.Kind == model.KindIngress {
@@ -102,6 +104,13 @@ func Make(snap *state.Snapshot, params route.Params, place Place, partial bool, 
 		}
 	}
 	return r
+}
+
+// Supported reports whether nothing was found that Fairway does not do.
+func (r *Report) Supported() bool {
+	return r.Summary.Unsupported == 0 && len(r.Options) == 0 && !slices.ContainsFunc(r.Controllers, func(c Controller) bool {
+		return slices.ContainsFunc(c.Findings, func(f Finding) bool { return f.Verdict == Unsupported })
+	})
 }
 
 // strange says that all that is wrong with an Ingress is a class that is not among the

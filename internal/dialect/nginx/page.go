@@ -79,6 +79,32 @@ of the value `+"`gateway.options`"+`. A change is in effect at once.
 		fmt.Fprintf(w, "| %s | %s |\n", strings.Join(r[1:], ", "), cell(r[0]))
 	}
 	fmt.Fprint(w, "\nWhat ingress-nginx does not know either is told by an Event as well, with what was meant.\n")
+	writeFlags(w)
+}
+
+// writeFlags documents the flags of the controller.
+func writeFlags(w io.Writer) {
+	fmt.Fprint(w, `
+## Flags of the controller
+
+What ingress-nginx's controller is told by arguments is said elsewhere here.
+`+"`fairway migrate ingress-nginx`"+` reads the arguments of the controllers that it finds.
+
+| flag | what becomes of it |
+|---|---|
+`)
+	var silent []string
+	for _, f := range Flags() {
+		switch f.Effect {
+		case dialect.Silent:
+			silent = append(silent, "`--"+f.Key+"`")
+		case dialect.Refused:
+			fmt.Fprintf(w, "| `--%s` | Not followed. %s |\n", f.Key, cell(f.Text))
+		default:
+			fmt.Fprintf(w, "| `--%s` | %s |\n", f.Key, cell(f.Text))
+		}
+	}
+	fmt.Fprintf(w, "\nNothing has to be done about %s.\n", strings.Join(silent, ", "))
 }
 
 func quoted(s string) string {
