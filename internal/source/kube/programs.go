@@ -21,7 +21,7 @@ func Programs(ctx context.Context, config *rest.Config, label string) (out []mod
 		return nil, err
 	}
 	for _, kind := range []struct{ name, path string }{{"Deployment", "deployments"}, {"DaemonSet", "daemonsets"}} {
-		b, err := client.Get().AbsPath("/apis/apps/v1", kind.path).Param("labelSelector", label).Do(ctx).Raw()
+		b, err := client.Get().AbsPath("/apis/apps/v1", kind.path).Param("labelSelector", label).SetHeader("Accept", "application/json").Do(ctx).Raw()
 		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 			continue
 		}
