@@ -321,3 +321,35 @@ func TestGuardsThatCannotBeFollowed(t *testing.T) {
 		}
 	}
 }
+
+// TestGuardedPathThatIsNoExpression: its requests do not go to a rule without the guard.
+func TestGuardedPathThatIsNoExpression(t *testing.T) {
+	for path, c := range map[string]struct{ closed, open []string }{
+		`/admin(?!/public)`: {[]string{"/admin", "/ADMIN/x", "/admin/public"}, []string{"/", "/adm"}},
+		`/a*(?!b)`:          {[]string{"/", "/x"}, nil},
+		`/a(?!b)|/c`:        {[]string{"/a", "/c"}, nil},
+		`/(a|b)(?!c)`:       {[]string{"/a"}, nil},
+		`/a\.b(?!c)`:        {[]string{"/a.b"}, []string{"/b"}},
+	} {
+		for _, guard := range [][]string{{"whitelist-source-range", "127.0.0.0/8"}, {"auth-url", "http://127.0.0.1:1/"}, {"limit-rps", "100"}} {
+			w := newWorld(t)
+			a := w.backend("a")
+			guarded := annotate(ingress("i", "h.example", path+" a"), append(guard, "use-regex", "true")...)
+			w.set(service("a"), slice("a", addrOf(a)), guarded, ingress("j", "h.example", "/ a"))
+			for _, asked := range c.closed {
+				want := 503
+				if guard[0] == "limit-rps" {
+					want = 200 // is no guard, and the path is not the Ingress's then
+				}
+				if resp, text := w.get("http://h.example" + asked); resp.StatusCode != want {
+					t.Errorf("%s with %v: %s: %d %s", path, guard, asked, resp.StatusCode, text)
+				}
+			}
+			for _, asked := range c.open {
+				if resp, text := w.get("http://h.example" + asked); resp.StatusCode != 200 {
+					t.Errorf("%s with %v: %s: %d %s", path, guard, asked, resp.StatusCode, text)
+				}
+			}
+		}
+	}
+}

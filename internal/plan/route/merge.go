@@ -114,9 +114,16 @@ func (m *merger) add(f *fragment, d *draft) {
 	rule.Match = Match{Kind: key.kind, Path: key.path, When: d.rule.Match.When}
 	if m.host.Regex {
 		if err := compile(&rule, f, d); err != nil {
-			reject("RegexInvalid", fmt.Sprintf("path %q is no regular expression: %v", d.path, err),
-				"the syntax is RE2, which has no lookaround and no backreferences")
-			return
+			fix := "the syntax is RE2, which has no lookaround and no backreferences"
+			guarded := rule.Access != nil || rule.Auth != nil || rule.Password != nil || f.settings.Unguarded != ""
+			if guarded {
+				fix += fmt.Sprintf("; until then all that begins with %s gets 503, for with another rule everybody could come in", beginning(d.path))
+			}
+			reject("RegexInvalid", fmt.Sprintf("path %q is no regular expression: %v", d.path, err), fix)
+			if !guarded {
+				return
+			}
+			rule.close(d.path)
 		}
 	}
 	if first := m.taken[key]; first != nil {
@@ -214,6 +221,38 @@ func compile(rule *Rule, f *fragment, d *draft) error {
 		rule.Rewrite = &Rewrite{Regex: groups, Target: f.settings.RewriteTarget}
 	}
 	return nil
+}
+
+// close makes rule refuse all that its path, which is no regular expression, may be meant for.
+func (r *Rule) close(path string) {
+	r.Match = Match{Kind: Regex, Path: path, Regex: regexp.MustCompile("(?i)^" + regexp.QuoteMeta(beginning(path))), When: r.Match.When}
+	r.Forward, r.Redirect, r.Rewrite = nil, nil, nil
+	r.Respond = &Respond{Status: 503, Text: "the path of the rule is no regular expression"}
+}
+
+// beginning is a text that all begin with that the expression path can match.
+func beginning(path string) string {
+	depth := 0
+	for i := range len(path) {
+		switch path[i] {
+		case '(', '[':
+			depth++
+		case ')', ']':
+			depth--
+		case '|':
+			if depth == 0 {
+				return "/" // another one may begin in another way
+			}
+		}
+	}
+	i := strings.IndexAny(path, `\.+*?()|[]{}^$`)
+	switch {
+	case i < 0:
+		return path
+	case i > 0 && strings.IndexByte("*?{", path[i]) >= 0:
+		i-- // which may be missing
+	}
+	return path[:i]
 }
 
 // forward completes the Forward of a rule with what depends on its path.
