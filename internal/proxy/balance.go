@@ -29,7 +29,7 @@ func (x *exchange) wish(p *pool) wish {
 	}
 	if p.bounded() {
 		protocol := p.protocol(f, x.scheme() == "https")
-		w.single = protocol == route.HTTP1 || protocol == route.HTTPS
+		w.single = protocol == route.HTTP1 || protocol == route.HTTPS || x.connects()
 	}
 	return w
 }

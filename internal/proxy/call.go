@@ -272,7 +272,7 @@ func (c *call) deliver(up upstream) {
 		return
 	}
 	x.writer.status = r.Status
-	if r.Status == http.StatusSwitchingProtocols {
+	if r.Status == http.StatusSwitchingProtocols || x.connects() {
 		pipe, already := up.pipe()
 		c.down.tunnel(pipe, already)
 		up.end(c, false)

@@ -210,6 +210,9 @@ func (f *front) splice(up *h1.Conn, b *h1.Body, since *time.Time) error {
 func (f *front) tunnel(up io.ReadWriteCloser, already []byte) {
 	f.answer.wrote = true
 	f.broken = true // HTTP has ended here
+	if f.exchange.connects() {
+		f.closing = false // the tunnel is what follows
+	}
 	_ = f.conn.WriteWithin(append(f.respondHead(f.conn.Out), already...), clientTimeout)
 	f.conn.Out = nil
 	if rest := f.body.Rest(); len(rest) > 0 {

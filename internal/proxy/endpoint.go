@@ -69,6 +69,12 @@ func (e *endpoint) connect(c *call, p route.Protocol, timeout time.Duration) (up
 	}
 	preamble := c.exchange.preamble(c.exchange.served.backend.Upstream.ProxyProtocol)
 	switch {
+	case c.exchange.connects():
+		raw, err := e.dial(kind{}, nil, timeout, preamble)
+		if err != nil {
+			return nil, err
+		}
+		return &tunnel{raw}, nil
 	case k.h2 && preamble != nil:
 		return &channel{mux: &mux{endpoint: e, kind: k, config: config, preamble: preamble}, dial: timeout}, nil
 	case k.h2:

@@ -219,7 +219,7 @@ func (e *errand) tunnel(up io.ReadWriteCloser, already []byte) {
 	e.writer.WriteHeader(http.StatusOK)
 	_ = e.control.Flush()
 	streamer, ok := e.writer.(http3.HTTPStreamer)
-	if !ok || e.exchange.protocol == "" {
+	if !ok || e.exchange.protocol == "" && !e.exchange.connects() {
 		_ = up.Close()
 		e.aborted = true
 		return

@@ -18,7 +18,7 @@ func (x *exchange) proxy(live *live) {
 		target = c.Backend
 	}
 	pool := live.pools.Get(target)
-	if pool.empty() && f.Fallback != nil && !live.pools.Get(*f.Fallback).empty() {
+	if pool.empty() && f.Fallback != nil && !x.connects() && !live.pools.Get(*f.Fallback).empty() {
 		target, pool = *f.Fallback, live.pools.Get(*f.Fallback)
 		x.send = append(x.send, x.reason(http.StatusServiceUnavailable)...)
 	}

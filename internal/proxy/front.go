@@ -261,7 +261,7 @@ func (f *front) begin() {
 func (f *front) serveOne() {
 	f.begin()
 	f.served++
-	if last(&f.server.live.Load().clients, f.served) {
+	if finishes(&f.head) || last(&f.server.live.Load().clients, f.served) {
 		f.closing = true
 	}
 	f.exchange.run(f.listener)

@@ -105,8 +105,8 @@ func (x *exchange) run(listener string) {
 
 // route finds the rule of the request and does what it says.
 func (x *exchange) route(live *live) {
-	if x.method == http.MethodConnect || x.method == http.MethodTrace {
-		x.fail(http.StatusMethodNotAllowed, "method "+x.method+" is not allowed")
+	if x.method == http.MethodTrace {
+		x.notAllowed()
 		return
 	}
 	if strings.EqualFold(x.protocol, "h2c") { // see call.upgrade
@@ -122,12 +122,20 @@ func (x *exchange) route(live *live) {
 	}
 	var err error
 	x.match.Host = route.CanonicalHost(x.host)
-	x.match.Path, x.forward, err = route.CanonicalPath(x.path)
+	if x.connects() {
+		x.match.Path, x.forward, err = "/", "/", x.checkAuthority()
+	} else {
+		x.match.Path, x.forward, err = route.CanonicalPath(x.path)
+	}
 	if x.call.request.EmptyQuery {
 		x.forward += "?" // as it came
 	}
 	if err != nil {
-		x.fail(http.StatusBadRequest, "the path of the request is malformed or ambiguous")
+		text := "the path of the request is malformed or ambiguous"
+		if x.connects() {
+			text = err.Error()
+		}
+		x.fail(http.StatusBadRequest, text)
 		return
 	}
 	if o.Block != nil && x.blocked(o.Block) {
@@ -146,6 +154,8 @@ func (x *exchange) enter(live *live) {
 		to.beginSpan(x)
 	}
 	switch {
+	case x.connects() && (rule == nil || rule.Forward == nil || !rule.Forward.Connect):
+		x.notAllowed()
 	case host.Client != nil && x.listener.TLS && !x.certified(host):
 	case rule == nil:
 		x.notFound(host)

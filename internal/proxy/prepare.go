@@ -22,7 +22,7 @@ func (x *exchange) forwardTo(live *live) {
 	if live.plan.Options.OriginalURI {
 		x.send = append(x.send, route.Header{Name: "X-Original-URI", Value: x.requestURI()})
 	}
-	if m := x.rule.Mirror; m != nil {
+	if m := x.rule.Mirror; m != nil && !x.connects() {
 		x.mirror(m)
 	}
 	if b := x.rule.Bandwidth; b != nil {

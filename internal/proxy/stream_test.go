@@ -132,8 +132,8 @@ func TestCrumbs(t *testing.T) {
 	}
 }
 
-// TestConnectRefused: we are no way to elsewhere.
-func TestConnectRefused(t *testing.T) {
+// TestConnectUnasked: we are no way to elsewhere.
+func TestConnectUnasked(t *testing.T) {
 	t.Parallel()
 	w := behind(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("a backend got %s %s", r.Method, r.URL) })
 	f := w.framed()

@@ -16,6 +16,8 @@ type IngressSettings struct {
 	Methods        []string // any of these; nil: any at all
 	Headers, Query []Condition
 
+	Connect bool // CONNECT opens a tunnel to a pod of the backend
+
 	// Unmatched says that one of these could not be read: without it the rules would
 	// match what they are not for, and so they match nothing.
 	Unmatched bool
@@ -44,6 +46,8 @@ func ingressTable() []annotation[IngressSettings] {
 	row := row[IngressSettings]
 	const rest = ". The same path may be in several Ingresses whose conditions differ: one with match-methods comes first, then the one with more headers, then with more arguments, then the older; what has no condition takes the rest"
 	return []annotation[IngressSettings]{
+		row("connect", "false", "CONNECT to a host of the Ingress opens a tunnel to a pod of the backend that its path / has, after all that the Ingress asks of clients; else it is answered with 405. The client says neither which pod nor which port",
+			func(s *IngressSettings, v string) (err error) { s.Connect, err = parseConnect(v); return err }),
 		row("match-methods", "", "The rules of the Ingress are for requests with one of these methods, separated by commas. GET is not HEAD"+rest,
 			func(s *IngressSettings, v string) (err error) { s.Methods, err = parseMethods(v); return err }),
 		row("match-headers", "", "The rules of the Ingress are for requests with all of these headers, separated by commas: `X-Env=canary` has this value, `X-Env~^can` matches the regular expression, `X-Env` is there. Several lines of a header are one, joined by commas",
@@ -68,6 +72,14 @@ func ParseIngress(ing *model.Ingress) (IngressSettings, []model.Rejected) {
 		}
 	}
 	return s, rejected
+}
+
+func parseConnect(v string) (bool, error) {
+	switch v {
+	case "true", "false":
+		return v == "true", nil
+	}
+	return false, &dialect.ValueError{Problem: fmt.Sprintf("%q is neither true nor false", v), Fix: `write "true" to allow CONNECT`}
 }
 
 func parseMethods(v string) (out []string, err error) {

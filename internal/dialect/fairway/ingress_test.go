@@ -34,6 +34,7 @@ func TestMistakenCondition(t *testing.T) {
 		{"match-headers", "X-Env~(", "AnnotationInvalid", "RE2"},
 		{"match-query", "=2", "AnnotationInvalid", "no condition"},
 		{"match-header", "X-Env", "AnnotationUnknown", "did you mean fairway.dev/match-headers?"},
+		{"connect", "yes", "AnnotationInvalid", "neither true nor false"},
 		{"nonsense", "x", "AnnotationUnknown", "remove it"},
 	} {
 		s, rejected := ParseIngress(annotatedIngress(c.key, c.value))

@@ -17,7 +17,7 @@ and the rest counts.
 
 ## Of Ingresses
 
-Which requests the rules of an Ingress are for, beside those for its hosts and paths.
+Which requests the rules of an Ingress are for, beside those for its hosts and paths, and what they may do.
 Where no rule of a path is for a request, those of shorter paths are looked at.
 
 `)

@@ -195,6 +195,9 @@ func (f *Forward) dump(w io.Writer) {
 	if f.Fallback != nil {
 		fmt.Fprintf(w, " else %v", f.Fallback)
 	}
+	if f.Connect {
+		fmt.Fprint(w, " connect")
+	}
 	if f.AutoTLS {
 		fmt.Fprint(w, " by the client's scheme")
 	}

@@ -36,6 +36,7 @@ type fragment struct {
 	errors         *Errors
 	defaultBackend *BackendKey
 	when           *When
+	connect        bool // CONNECT opens a tunnel
 }
 
 // redirection is a host that from-to-www-redirect adds.
@@ -69,7 +70,7 @@ func translate(ing *model.Ingress, r *reading) *fragment {
 	f.settings, f.rejected = nginx.Parse(refOf(ing), ing.Annotations, r.options)
 	own, rejected := fairway.ParseIngress(ing)
 	f.rejected = append(f.rejected, rejected...)
-	f.when = newWhen(&own)
+	f.when, f.connect = newWhen(&own), own.Connect
 	f.readGuards(r)
 	f.readEdit(r)
 	f.readBackends(r)
@@ -80,6 +81,7 @@ func translate(ing *model.Ingress, r *reading) *fragment {
 		f.fallback = &rule
 	}
 	f.aliases = f.settings.Aliases
+	root := ing.Default != nil
 	for i, r := range ing.Rules {
 		host := strings.ToLower(r.Host)
 		if !slices.Contains(f.hosts, host) {
@@ -101,10 +103,15 @@ func translate(ing *model.Ingress, r *reading) *fragment {
 				d.rule.Auth, d.rule.Password = nil, nil
 			}
 			d.rule.Match.When = f.when
+			root = root || d.path == "/"
 			if !own.Unmatched {
 				f.drafts = append(f.drafts, d)
 			}
 		}
+	}
+	if f.connect && !root {
+		f.rejected = append(f.rejected, model.Rejected{Ref: refOf(ing), Field: nginx.Field(fairway.Prefix + "connect"), Reason: "AnnotationInvalid",
+			Message: "the Ingress has no path /, which is CONNECT's, as it has none", Fix: "add one, or remove the annotation"})
 	}
 	for i, t := range ing.TLS {
 		f.certs = append(f.certs, f.certRef(t, fmt.Sprintf("spec.tls[%d]", i)))
@@ -152,7 +159,7 @@ func (f *fragment) toBackend(key BackendKey) *Forward {
 	s := &f.settings
 	out := &Forward{Targets: []Target{{Backend: key, Weight: 1}}, Protocol: protocol(s.BackendProtocol), AutoTLS: s.BackendProtocol == nginx.AutoHTTP,
 		Timeouts: Timeouts{Connect: s.ConnectTimeout, Send: s.SendTimeout, Read: s.ReadTimeout}, Tries: s.Tries,
-		TLS: f.backendTLS, Fallback: f.defaultBackend, Retry: retry(&s.NextUpstream), Balance: balance(&s.Balance)}
+		TLS: f.backendTLS, Fallback: f.defaultBackend, Connect: f.connect, Retry: retry(&s.NextUpstream), Balance: balance(&s.Balance)}
 	if host, plain := s.UpstreamHost.Plain(); plain {
 		out.Host = host
 	} else {

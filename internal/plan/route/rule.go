@@ -122,6 +122,7 @@ type Forward struct {
 	Retry    *Retry      // nil: after errors and timeouts
 	TLS      *BackendTLS // nil: certificates of endpoints are not verified
 	Fallback *BackendKey // takes the requests where no endpoint is ready; nil: nobody
+	Connect  bool        // CONNECT opens a tunnel to an endpoint; else it is refused
 	Optional bool        // where nobody takes them they get 404, not 503
 	Vars     []Field     // as Set, with variables; Name "Host" is the Host header
 }
