@@ -43,7 +43,7 @@ func TestMigrateExitStatus(t *testing.T) {
 		"misspelt":           {webService + fmt.Sprintf(webIngress, `proxy-read-timout: "5"`), 1, "did you mean nginx.ingress.kubernetes.io/proxy-read-timeout?"},
 		"invalid":            {webService + fmt.Sprintf(webIngress, `proxy-read-timeout: soon`), 1, "not a number of seconds"},
 		"unsupported":        {webService + fmt.Sprintf(webIngress, `enable-modsecurity: "true"`), 1, "no ModSecurity"},
-		"option":             {webService + fmt.Sprintf(webIngress, `proxy-read-timeout: "5"`) + fmt.Sprintf(webOptions, `use-gzip: "true"`), 1, "let the pods compress"},
+		"option":             {webService + fmt.Sprintf(webIngress, `proxy-read-timeout: "5"`) + fmt.Sprintf(webOptions, `enable-modsecurity: "true"`), 1, "web application firewall"},
 		"option that works":  {webService + fmt.Sprintf(webIngress, `proxy-read-timeout: "5"`) + fmt.Sprintf(webOptions, `keep-alive: "10"`), 0, "1 work"},
 		"of another class":   {webService + strings.Replace(fmt.Sprintf(webIngress, `enable-modsecurity: "true"`), "nginx\n  default", "traefik\n  default", 1), 0, "1 of other classes"},
 		"nothing":            {webService, 0, "0 work as they are"},

@@ -61,6 +61,8 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		if err := followManifests(watching, o, store); err != nil {
 			return err
 		}
+		// No Service is in front, with the ports that everybody expects.
+		o.Params.HTTP, o.Params.HTTPS = portOf(o.Proxy.Listen["http"]), portOf(o.Proxy.Listen["https"])
 	} else {
 		go func() {
 			kinds, fields := route.Kinds(), routeFields()
@@ -160,19 +162,21 @@ func routeStreams(given route.StreamMaps, namespace string) route.StreamMaps {
 // reserve keeps ConfigMaps from opening the ports that the gateway itself listens on: the
 // kernel would give each of two listeners at one port a share of the connections.
 func (o *GatewayOptions) reserve() {
-	port := func(addr string) uint16 {
-		_, text, _ := net.SplitHostPort(addr)
-		n, _ := strconv.ParseUint(text, 10, 16)
-		return uint16(n)
-	}
 	p := &o.Params
-	p.Reserved = append(slices.Clone(route.DefaultReserved), port(o.Health))
+	p.Reserved = append(slices.Clone(route.DefaultReserved), portOf(o.Health))
 	for _, addr := range o.Proxy.Listen {
-		p.Reserved = append(p.Reserved, port(addr))
+		p.Reserved = append(p.Reserved, portOf(addr))
 	}
 	if o.Proxy.HTTP3 {
-		p.ReservedUDP = append(p.ReservedUDP, port(o.Proxy.Listen["https"]))
+		p.ReservedUDP = append(p.ReservedUDP, portOf(o.Proxy.Listen["https"]))
 	}
+}
+
+// portOf is the port of an address to listen on; 0 if it has none yet.
+func portOf(addr string) uint16 {
+	_, text, _ := net.SplitHostPort(addr)
+	n, _ := strconv.ParseUint(text, 10, 16)
+	return uint16(n)
 }
 
 // ErrManifests is why a gateway without an API server does not begin.

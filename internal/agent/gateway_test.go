@@ -45,7 +45,9 @@ endpoints: [{addresses: [%s]}]
 
 // TestGatewayServesManifests: without an API server, and again when a file changes.
 func TestGatewayServesManifests(t *testing.T) {
-	pod := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "pod ", r.URL.Path) }))
+	pod := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "pod ", r.URL.Path, " at ", r.Header.Get("X-Forwarded-Port"))
+	}))
 	defer pod.Close()
 	addr := netip.MustParseAddrPort(pod.Listener.Addr().String())
 	file := filepath.Join(t.TempDir(), "web.yaml")
@@ -64,7 +66,7 @@ func TestGatewayServesManifests(t *testing.T) {
 	}()
 	eventually(t, "the first route", func() bool {
 		status, body := get(t, "http://"+listen+"/one")
-		return status == 200 && body == "pod /one"
+		return status == 200 && body == fmt.Sprint("pod /one at ", portOf(listen))
 	})
 	write("/another")
 	eventually(t, "the route after the change", func() bool {

@@ -33,7 +33,7 @@ func proxyTable() []Annotation {
 			Text: "How many pods one request may be offered to; 0 is all of them"},
 			func(s *Settings, v string) error { return set(&s.Tries, v, parseCount) }},
 		{dialect.Doc{Key: "proxy-read-timeout", Default: "60", Scope: dialect.Location, Risk: dialect.Low,
-			Text: "Seconds between two reads of a response, not for the whole of it"},
+			Text: "Seconds between two reads of a response, not for the whole of it. A WebSocket, or what else was upgraded, may be silent for longer: it ends when one side does"},
 			func(s *Settings, v string) error { return set(&s.ReadTimeout, v, parseSeconds) }},
 		{dialect.Doc{Key: "proxy-send-timeout", Default: "60", Scope: dialect.Location, Risk: dialect.Low,
 			Text: "Seconds between two writes of a request, not for the whole of it"},

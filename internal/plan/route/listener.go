@@ -88,8 +88,8 @@ func (p *Planner) listen(next *Plan, hosts *Hosts, certs *Certificates) {
 		}
 	}
 	next.Listeners = []Listener{
-		{Name: "http", Port: 80, Hosts: hosts, Certs: certs},
-		{Name: "https", Port: 443, TLS: true, Hosts: hosts, Certs: certs},
+		{Name: "http", Port: p.params.HTTP, Hosts: hosts, Certs: certs},
+		{Name: "https", Port: p.params.HTTPS, TLS: true, Hosts: hosts, Certs: certs},
 	}
 }
 

@@ -22,6 +22,9 @@ type Params struct {
 	// Streams are the ConfigMaps with ports for TCP and UDP. A nil list: that of
 	// DefaultStreamMaps.
 	Streams StreamMaps
+	// HTTP and HTTPS are the ports that clients connect to. 0: 80 and 443, those of the
+	// Service in front of the gateway.
+	HTTP, HTTPS uint16
 	// Node is the name of the node that the gateway runs on, which makes some endpoints
 	// nearer than others. "": none is.
 	Node string
@@ -51,6 +54,12 @@ func (p Params) withDefaults() Params {
 	}
 	if p.Streams.UDP == nil {
 		p.Streams.UDP = DefaultStreamMaps.UDP
+	}
+	if p.HTTP == 0 {
+		p.HTTP = 80
+	}
+	if p.HTTPS == 0 {
+		p.HTTPS = 443
 	}
 	if p.Reserved == nil {
 		p.Reserved = DefaultReserved
