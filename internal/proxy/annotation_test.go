@@ -320,6 +320,15 @@ func TestGuardsThatCannotBeFollowed(t *testing.T) {
 			t.Errorf("%v: the other Ingress: %d", pair, resp.StatusCode)
 		}
 	}
+	w := newWorld(t)
+	w.set(service("a"), slice("a", addrOf(w.backend("a"))), ingress("i", "h.example", "/ a"), annotate(ingress("j", "other.example", "/ a"), "enable-global-auth", "false"),
+		configMap("fairway-system", "ingress-nginx-controller", "global-auth-url", "auth.example"))
+	if resp, text := w.get("http://h.example/"); resp.StatusCode != 503 || !strings.Contains(text, "option global-auth-url cannot be followed") {
+		t.Errorf("an option: %d %s", resp.StatusCode, text)
+	}
+	if resp, _ := w.get("http://other.example/"); resp.StatusCode != 200 {
+		t.Errorf("an option that does not count: %d", resp.StatusCode)
+	}
 }
 
 // TestGuardedPathThatIsNoExpression: its requests do not go to a rule without the guard.

@@ -104,6 +104,9 @@ func Parse(ref model.Ref, annotations map[string]string, o *Options) (Settings, 
 			rejected = append(rejected, r)
 		}
 	}
+	if s.Unguarded == "" {
+		s.Unguarded = o.unguarded(&s, annotations)
+	}
 	slices.SortFunc(rejected, model.Rejected.Compare)
 	return s, rejected
 }

@@ -195,6 +195,41 @@ func TestUnguarded(t *testing.T) {
 	}
 }
 
+// TestUnreadOptions: what was to keep somebody out of all Ingresses must not just be left out.
+func TestUnreadOptions(t *testing.T) {
+	for _, c := range []struct {
+		option, value string
+		annotations   map[string]string
+		want          string
+	}{
+		{"global-auth-url", "garbage", nil, "option global-auth-url"},
+		{"global-auth-method", "G ET", nil, "option global-auth-method"},
+		{"global-auth-url", "garbage", map[string]string{"enable-global-auth": "false"}, ""},
+		{"global-auth-url", "garbage", map[string]string{"auth-url": "http://a/"}, ""},
+		{"whitelist-source-range", "10.0.0.0/8,x", nil, "option whitelist-source-range"},
+		{"whitelist-source-range", "x", map[string]string{"allowlist-source-range": "10.0.0.0/8"}, ""},
+		{"denylist-source-range", "x", nil, "option denylist-source-range"},
+		{"block-cidrs", "x", map[string]string{"denylist-source-range": "10.0.0.0/8"}, "option block-cidrs"},
+		{"global-auth-signin-redirect-param", "a b", nil, ""},
+		{"limit-rate", "x", nil, ""},
+	} {
+		o, rejected := ParseOptions([]model.Ref{ref}, []map[string]string{{c.option: c.value}})
+		if len(rejected) != 1 || strings.Contains(rejected[0].Fix, "503") != guardOption(c.option) {
+			t.Errorf("%s: %v", c.option, rejected)
+		}
+		annotations := map[string]string{}
+		for key, v := range c.annotations {
+			annotations[Prefix+key] = v
+		}
+		if s, _ := Parse(ref, annotations, o); s.Unguarded != c.want {
+			t.Errorf("%s with %v: unguarded %q, want %q", c.option, c.annotations, s.Unguarded, c.want)
+		}
+	}
+	if o, _ := ParseOptions([]model.Ref{ref}, []map[string]string{{"proxy-real-ip-cidr": "10.0.0.0/8,x"}}); o.Trusted == nil || len(o.Trusted) != 0 {
+		t.Errorf("trusted: %v", o.Trusted)
+	}
+}
+
 // TestUpstreamsTable: every annotation of ingress-nginx v1.15's page "Annotations
 // Scope and Risk" is declared, with that page's risk.
 func TestUpstreamsTable(t *testing.T) {

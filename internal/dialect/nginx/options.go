@@ -17,6 +17,7 @@ import (
 // Options are what the ConfigMap of ingress-nginx says, for all Ingresses.
 type Options struct {
 	Base         Settings // what an Ingress without annotations says
+	Unread       []string // options that were to keep somebody out and cannot be read
 	RedirectCode int      // of redirects to HTTPS
 	HSTS         bool
 	HSTSAge      string
@@ -140,7 +141,33 @@ func (o *Options) option(key, value string) []model.Rejected {
 		r.Reason = "OptionUnsupported"
 	}
 	r.Message, r.Fix = dialect.Explain(err)
+	if guardOption(key) {
+		o.Unread = append(o.Unread, key)
+		r.Fix += "; until then requests get 503 where the option counts, for without it everybody could come in"
+	}
 	return []model.Rejected{r}
+}
+
+// guardOption reports whether an option keeps clients out; see guards.
+func guardOption(key string) bool {
+	name, global := strings.CutPrefix(key, "global-")
+	return key == "block-cidrs" || strings.HasSuffix(key, "-source-range") || global && guards(name)
+}
+
+// unguarded names an option that could not be read and that counts for an Ingress with
+// these settings and annotations; "" if there is none.
+func (o *Options) unguarded(s *Settings, annotations map[string]string) string {
+	has := func(name string) bool { return annotations[Prefix+name] != "" }
+	for _, key := range o.Unread {
+		switch {
+		case strings.HasPrefix(key, "global-") && (!s.Auth.Global || has("auth-url")):
+		case key == "whitelist-source-range" && (has(key) || has("allowlist-source-range")):
+		case key == "denylist-source-range" && has(key):
+		default:
+			return "option " + key
+		}
+	}
+	return ""
 }
 
 // read follows the directives of a snippet that are on the list, and quotes the others.

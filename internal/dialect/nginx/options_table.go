@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -79,7 +80,12 @@ func ownOptions() []Option {
 		{Doc: dialect.Doc{Key: "proxy-add-original-uri-header", Default: "false", Text: "X-Original-URI for pods"},
 			set: func(o *Options, v string) error { return set(&o.OriginalURI, v, parseBool) }},
 		{Doc: dialect.Doc{Key: "proxy-real-ip-cidr", Default: "0.0.0.0/0", Text: "Whose X-Forwarded-* are believed, where use-forwarded-headers is on"},
-			set: func(o *Options, v string) error { return set(&o.Trusted, v, parsePrefixes) }},
+			set: func(o *Options, v string) (err error) {
+				if o.Trusted, err = parsePrefixes(v); err != nil {
+					o.Trusted = []netip.Prefix{} // nobody, for the default is everybody
+				}
+				return err
+			}},
 		{Doc: dialect.Doc{Key: "proxy-set-headers", Text: "ConfigMap, as namespace/name, with headers for pods"},
 			set: func(o *Options, v string) error { return set(&o.SetHeaders, v, parseObjectName) }},
 		{Doc: dialect.Doc{Key: "retry-non-idempotent", Default: "false", Text: "As proxy-next-upstream: non_idempotent"},

@@ -52,6 +52,8 @@ The options of ingress-nginx's ConfigMap hold for all Ingresses. Fairway reads t
 from ConfigMaps called `+"`ingress-nginx-controller`"+`: that of the namespace
 `+"`ingress-nginx`"+`, and that of its own namespace, which wins and which the chart makes
 of the value `+"`gateway.options`"+`. A change is in effect at once.
+What keeps clients out and cannot be read (addresses, global-auth-url) is not just left
+out: where it counts, requests get 503 until it is mended.
 
 | option | default | what it does |
 |---|---|---|

@@ -65,8 +65,8 @@ type Settings struct {
 	// Return answers all requests, from a snippet. Status 0: none.
 	Return Return
 
-	// Unguarded names an annotation that was to keep somebody out and cannot be
-	// followed; requests must not be served without it. "": none.
+	// Unguarded names an annotation, or "option " and an option, that was to keep somebody
+	// out and cannot be followed; requests must not be served without it. "": none.
 	Unguarded string
 }
 

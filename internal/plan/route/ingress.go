@@ -145,7 +145,11 @@ func (f *fragment) rule(b model.IngressBackend, field, backendField string) Rule
 	switch {
 	case r.Redirect != nil:
 	case s.Unguarded != "":
-		r.Respond = &Respond{Status: 503, Text: fmt.Sprintf("annotation %s%s cannot be followed, and without it everybody could come in", nginx.Prefix, s.Unguarded)}
+		guard := s.Unguarded
+		if !strings.HasPrefix(guard, "option ") {
+			guard = "annotation " + nginx.Prefix + guard
+		}
+		r.Respond = &Respond{Status: 503, Text: guard + " cannot be followed, and without it everybody could come in"}
 	case s.Return.Status != 0 && r.Redirect == nil:
 		r.Respond = &Respond{Status: s.Return.Status, Body: s.Return.Text}
 	default:
