@@ -19,7 +19,7 @@ type IngressSettings struct {
 	Connect bool // CONNECT opens a tunnel to a pod of the backend
 
 	// Unmatched says that one of these could not be read: without it the rules would
-	// match what they are not for, and so they match nothing.
+	// match what they are not for.
 	Unmatched bool
 }
 
@@ -68,7 +68,7 @@ func ParseIngress(ing *model.Ingress) (IngressSettings, []model.Rejected) {
 	for i := range rejected {
 		if r := &rejected[i]; strings.HasPrefix(r.Field, annotationsField+Prefix+"match-") {
 			s.Unmatched = true
-			r.Message += "; the rules of the Ingress match nothing until it is mended"
+			r.Message += "; until it is mended the rules of the Ingress match nothing, or refuse all with 503 where they have guards"
 		}
 	}
 	return s, rejected

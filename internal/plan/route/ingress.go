@@ -81,17 +81,20 @@ func translate(ing *model.Ingress, r *reading) *fragment {
 		f.fallback = &rule
 	}
 	f.aliases = f.settings.Aliases
-	root := ing.Default != nil
-	for i, r := range ing.Rules {
+	f.readRules(&own)
+	for i, t := range ing.TLS {
+		f.certs = append(f.certs, f.certRef(t, fmt.Sprintf("spec.tls[%d]", i)))
+	}
+	return f
+}
+
+// readRules makes a draft of each path of the rules.
+func (f *fragment) readRules(own *fairway.IngressSettings) {
+	root := f.ing.Default != nil
+	for i, r := range f.ing.Rules {
 		host := strings.ToLower(r.Host)
 		if !slices.Contains(f.hosts, host) {
-			f.hosts = append(f.hosts, host)
-			if f.settings.AppRoot != "" && !own.Unmatched {
-				f.drafts = append(f.drafts, f.appRoot(host))
-			}
-			if f.settings.WWW && host != "" && host[0] != '*' {
-				f.www = append(f.www, wwwOf(host))
-			}
+			f.readHost(host, own)
 		}
 		for j, p := range r.Paths {
 			field := fmt.Sprintf("spec.rules[%d].http.paths[%d]", i, j)
@@ -104,19 +107,31 @@ func translate(ing *model.Ingress, r *reading) *fragment {
 			}
 			d.rule.Match.When = f.when
 			root = root || d.path == "/"
-			if !own.Unmatched {
+			switch {
+			case !own.Unmatched:
+				f.drafts = append(f.drafts, d)
+			case f.guards(&d.rule): // a rule without guards must not have its requests
+				d.rule.Match.When = &When{Unknown: true}
+				d.rule.refuse("what requests the rule is for cannot be read")
 				f.drafts = append(f.drafts, d)
 			}
 		}
 	}
 	if f.connect && !root {
-		f.rejected = append(f.rejected, model.Rejected{Ref: refOf(ing), Field: nginx.Field(fairway.Prefix + "connect"), Reason: "AnnotationInvalid",
+		f.rejected = append(f.rejected, model.Rejected{Ref: refOf(f.ing), Field: nginx.Field(fairway.Prefix + "connect"), Reason: "AnnotationInvalid",
 			Message: "the Ingress has no path /, which is CONNECT's, as it has none", Fix: "add one, or remove the annotation"})
 	}
-	for i, t := range ing.TLS {
-		f.certs = append(f.certs, f.certRef(t, fmt.Sprintf("spec.tls[%d]", i)))
+}
+
+// readHost notes a host of the rules, and what annotations add to it.
+func (f *fragment) readHost(host string, own *fairway.IngressSettings) {
+	f.hosts = append(f.hosts, host)
+	if f.settings.AppRoot != "" && !own.Unmatched {
+		f.drafts = append(f.drafts, f.appRoot(host))
 	}
-	return f
+	if f.settings.WWW && host != "" && host[0] != '*' {
+		f.www = append(f.www, wwwOf(host))
+	}
 }
 
 // rule makes the rule for a backend, without its path.

@@ -115,7 +115,7 @@ func (m *merger) add(f *fragment, d *draft) {
 	if m.host.Regex {
 		if err := compile(&rule, f, d); err != nil {
 			fix := "the syntax is RE2, which has no lookaround and no backreferences"
-			guarded := rule.Access != nil || rule.Auth != nil || rule.Password != nil || f.settings.Unguarded != ""
+			guarded := f.guards(&rule)
 			if guarded {
 				fix += fmt.Sprintf("; until then all that begins with %s gets 503, for with another rule everybody could come in", beginning(d.path))
 			}
@@ -226,8 +226,19 @@ func compile(rule *Rule, f *fragment, d *draft) error {
 // close makes rule refuse all that its path, which is no regular expression, may be meant for.
 func (r *Rule) close(path string) {
 	r.Match = Match{Kind: Regex, Path: path, Regex: regexp.MustCompile("(?i)^" + regexp.QuoteMeta(beginning(path))), When: r.Match.When}
+	r.refuse("the path of the rule is no regular expression")
+}
+
+// refuse makes r answer that it cannot be followed.
+func (r *Rule) refuse(why string) {
 	r.Forward, r.Redirect, r.Rewrite = nil, nil, nil
-	r.Respond = &Respond{Status: 503, Text: "the path of the rule is no regular expression"}
+	r.Respond = &Respond{Status: 503, Text: why}
+}
+
+// guards reports whether r, of f, keeps somebody out, so that another rule must not have its
+// requests because r cannot be followed.
+func (f *fragment) guards(r *Rule) bool {
+	return r.Access != nil || r.Auth != nil || r.Password != nil || f.settings.Unguarded != ""
 }
 
 // beginning is a text that all begin with that the expression path can match.

@@ -15,6 +15,10 @@ import (
 // path. Where several rules of one path match: those with Methods first, then those with
 // more Headers, then with more Query (Gateway API, HTTPRouteRule.matches), then the older.
 type When struct {
+	// Unknown says that the rest could not be read, so that any request may be meant: the rule
+	// comes before all others of its path, and refuses.
+	Unknown bool
+
 	Methods        []string // any of these; nil: any at all
 	Headers, Query []Condition
 }
@@ -105,6 +109,7 @@ func compareWhen(a, b *When) int {
 		return cmp.Compare(boolInt(a == nil), boolInt(b == nil))
 	}
 	return cmp.Or(
+		cmp.Compare(boolInt(b.Unknown), boolInt(a.Unknown)),
 		cmp.Compare(boolInt(a.Methods == nil), boolInt(b.Methods == nil)),
 		cmp.Compare(len(b.Headers), len(a.Headers)),
 		cmp.Compare(len(b.Query), len(a.Query)))
@@ -123,6 +128,9 @@ func (w *When) String() string {
 		return ""
 	}
 	var b strings.Builder
+	if w.Unknown {
+		b.WriteString(" unknown")
+	}
 	if w.Methods != nil {
 		fmt.Fprintf(&b, " method %s", strings.Join(w.Methods, ","))
 	}
