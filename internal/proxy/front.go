@@ -25,7 +25,7 @@ type front struct {
 	conn     *h1.Conn
 	peer     peer
 	idle     atomic.Bool  // between two requests
-	reading  atomic.Int64 // since when the head of a request does not come whole: Unix nanoseconds; 0: it does
+	reading  atomic.Int64 // since when the head of a request, or the handshake, does not come whole: Unix nanoseconds; 0: it does
 	evicted  atomic.Bool  // while it was idle, or reading
 
 	head   h1.Request
@@ -141,8 +141,12 @@ func (f *front) handshake() bool {
 	if !ok {
 		return true
 	}
-	_ = c.SetDeadline(time.Now().Add(handshakeTime))
-	if err := c.Handshake(); err != nil {
+	begun := time.Now()
+	_ = c.SetDeadline(begun.Add(handshakeTime))
+	f.reading.Store(begun.UnixNano())
+	err := c.Handshake()
+	f.reading.Store(0)
+	if err != nil {
 		return false
 	}
 	f.conn.Unhurried()

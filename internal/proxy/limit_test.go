@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/h2"
 )
 
 // TestLeakyBucket: a burst is taken at once, then the rate holds; what was
@@ -168,4 +170,78 @@ func TestMaxConns(t *testing.T) {
 	if text := rec.Body.String(); w.server.metrics.refused.Load() == 0 || !strings.Contains(text, "fairway_http_connections_refused_total ") {
 		t.Errorf("%s", text)
 	}
+}
+
+// TestMaxConnsOfAnyKind: whatever fills the gateway and does nothing makes room.
+func TestMaxConnsOfAnyKind(t *testing.T) {
+	t.Parallel()
+	for name, fill := range map[string]func(*world) io.Closer{
+		"handshake that stops": func(w *world) io.Closer { return w.raw("http").Conn },
+		"half a ClientHello": func(w *world) io.Closer {
+			c := w.dial("https")
+			c.Write([]byte{22, 3, 1, 2, 0, 1})
+			return c
+		},
+		"idle HTTP/2": func(w *world) io.Closer {
+			c := w.client()
+			if resp, _, err := w.try(c, "GET", "https://h.example/", nil); err != nil || resp.ProtoMajor != 2 {
+				w.t.Fatal(resp, err)
+			}
+			return closer(c.CloseIdleConnections)
+		},
+		"HTTP/2 without a preface": func(w *world) io.Closer {
+			c := tls.Client(w.dial("https"), &tls.Config{InsecureSkipVerify: true, ServerName: "h.example", NextProtos: []string{"h2"}})
+			if err := c.Handshake(); err != nil {
+				w.t.Fatal(err)
+			}
+			return c
+		},
+		"half a frame": func(w *world) io.Closer {
+			c := w.dial("http")
+			io.WriteString(c, h2.Preface+"\x00\x00")
+			return c
+		},
+		"idle HTTP/3": func(w *world) io.Closer {
+			c := w.thirdClient()
+			if resp, _, err := w.try(c, "GET", "https://h.example/", nil); err != nil || resp.ProtoMajor != 3 {
+				w.t.Fatal(resp, err)
+			}
+			return closer(c.CloseIdleConnections)
+		},
+		"no PROXY protocol": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const most = 4
+			w := newWorld(t, func(o *Options) { o.HTTP3, o.MaxConns, o.ProxyProtocol = fill != nil, most, fill == nil })
+			w.set(service("a"), slice("a", addrOf(w.backend("a"))), ingress("i", "h.example", "/ a"), secret(t, "other", "other.example"))
+			if fill == nil {
+				fill = func(w *world) io.Closer { return w.dial("http") }
+			}
+			for range most {
+				defer fill(w).Close()
+			}
+			eventually(t, func() bool { return w.server.conns.Load() == most }, "they are counted")
+			time.Sleep(2 * slowFor)
+			for range 2 * most { // more than there is room for, one after the other
+				c := w.raw("http")
+				if w.server.opts.ProxyProtocol {
+					c.send("PROXY UNKNOWN\r\n")
+				}
+				c.send("GET / HTTP/1.1\r\nHost: h.example\r\nConnection: close\r\n\r\n")
+				if resp, err := http.ReadResponse(c.Reader, nil); err != nil || resp.StatusCode != 200 {
+					t.Fatal(resp, err)
+				}
+				c.Conn.Close()
+				eventually(t, func() bool { return w.server.conns.Load() <= most }, "no more connections than may be")
+			}
+		})
+	}
+}
+
+type closer func()
+
+func (c closer) Close() error {
+	c()
+	return nil
 }

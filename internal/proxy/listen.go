@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairway-net/fairway/internal/plan/route"
+	"github.com/fairway-net/fairway/internal/proxy/h1"
 	"github.com/fairway-net/fairway/internal/proxy/sock"
 )
 
@@ -74,31 +75,82 @@ func (s *Server) room() bool {
 const slowFor = 300 * time.Millisecond
 
 // evict closes a connection that nobody needs, if a look at a few finds one: an idle
-// one, else that whose request has been incomplete for longest.
+// one, else that whose request, handshake or preamble has been incomplete for longest.
 func (s *Server) evict() bool {
 	s.frontsMu.Lock()
 	defer s.frontsMu.Unlock()
-	seen, least := 0, time.Now().Add(-slowFor).UnixNano()
-	var slowest *front
+	before := time.Now().Add(-slowFor).UnixNano()
+	f, since := s.spare(before)
+	if f == nil && s.third != nil && s.third.evict() {
+		return true
+	}
+	if c := s.undecided(min(since, before)); c != nil {
+		_ = c.SetReadDeadline(time.Unix(1, 0))
+		delete(s.arrivals, c)
+		return true
+	}
+	if f == nil || !f.evicted.CompareAndSwap(false, true) {
+		return false
+	}
+	if f.mux.Load() == nil { // else it has been told
+		f.conn.Rouse()
+	}
+	return true
+}
+
+// mostLooks is how many connections evict looks at.
+const mostLooks = 64
+
+// spare is a connection that may go, and since when it has been slow, if it has not been
+// idle. Under frontsMu.
+func (s *Server) spare(least int64) (slowest *front, since int64) {
+	seen := 0
 	for f := range s.fronts {
-		if f.mux.Load() == nil && !f.evicted.Load() {
-			if f.idle.Load() {
-				slowest = f
-				break
+		mux := f.mux.Load()
+		switch slow := f.reading.Load(); {
+		case f.evicted.Load():
+		case mux != nil:
+			if mux.Retire(slowFor) {
+				return f, 0
 			}
-			if since := f.reading.Load(); since != 0 && since < least {
-				slowest, least = f, since
-			}
+		case f.idle.Load():
+			return f, 0
+		case slow != 0 && slow < least:
+			slowest, least = f, slow
 		}
-		if seen++; seen == 64 {
+		if seen++; seen == mostLooks {
 			break
 		}
 	}
-	if slowest == nil || !slowest.evicted.CompareAndSwap(false, true) {
-		return false
+	return slowest, least
+}
+
+// undecided is a connection of which we do not know since before whether it is for us.
+// Under frontsMu.
+func (s *Server) undecided(before int64) (slowest *net.TCPConn) {
+	seen := 0
+	for c, since := range s.arrivals {
+		if since < before {
+			slowest, before = c, since
+		}
+		if seen++; seen == mostLooks {
+			break
+		}
 	}
-	slowest.conn.Rouse()
-	return true
+	return slowest
+}
+
+// decide lets look find out what a connection is, and whether it is there so long.
+func (s *Server) decide(c *net.TCPConn, look func() error) error {
+	s.frontsMu.Lock()
+	s.arrivals[c] = time.Now().UnixNano()
+	s.frontsMu.Unlock()
+	defer func() {
+		s.frontsMu.Lock()
+		delete(s.arrivals, c)
+		s.frontsMu.Unlock()
+	}()
+	return look()
 }
 
 // welcome finds out who a connection is from, and whether it is for us. If it is not,
@@ -108,7 +160,11 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 	bare, _ := c.(*net.TCPConn)
 	plan := s.live.Load().plan
 	if s.wantsPreamble() && bare != nil {
-		said, err := readPreamble(bare, s.live.Load().clients.Preamble)
+		var said proxied
+		err := s.decide(bare, func() (err error) {
+			said, err = readPreamble(bare, s.live.Load().clients.Preamble)
+			return err
+		})
 		if err != nil {
 			_ = c.Close()
 			return nil
@@ -119,7 +175,15 @@ func (s *Server) welcome(name string, c net.Conn, config *tls.Config) *front {
 		}
 	}
 	if config != nil && bare != nil && plan != nil && plan.Passthrough.Len() > 0 {
-		name, err := peekName(bare, handshakeTime)
+		var name string
+		err := s.decide(bare, func() (err error) {
+			name, err = peekName(bare, handshakeTime)
+			return err
+		})
+		if h1.IsTimeout(err) {
+			_ = c.Close()
+			return nil
+		}
 		if to, ok := plan.Passthrough.Lookup(route.CanonicalHost(name)); ok && err == nil {
 			s.splice(bare, &route.Stream{Backend: to}, netip.AddrPort{}, netip.AddrPort{})
 			return nil

@@ -238,3 +238,27 @@ func TestOptionsOfStreams(t *testing.T) {
 		t.Errorf("six datagrams went to %v", seen)
 	}
 }
+
+// TestHTTP2HeadThatDrips: the head of a request has its time to come, all of it, also if
+// there is a little of it again and again.
+func TestHTTP2HeadThatDrips(t *testing.T) {
+	t.Parallel()
+	w := optioned(t, nothing, "client-header-timeout", "1")
+	c := w.dial("http")
+	io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"+"\x00\x01\x00\x01\x05\x00\x00\x00\x01")
+	begun := time.Now()
+	go func() {
+		for range 60 {
+			if _, err := c.Write([]byte{0}); err != nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	if _, err := io.Copy(io.Discard, c); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took < time.Second || took > 4*time.Second {
+		t.Errorf("the connection ends after %v", took)
+	}
+}

@@ -91,6 +91,7 @@ type Server struct {
 
 	frontsMu sync.Mutex
 	fronts   map[*front]struct{}
+	arrivals map[*net.TCPConn]int64 // that say first who they are, or what they want: since when
 }
 
 // live is what requests are served with: one plan and its pools, and what it says of
@@ -112,7 +113,7 @@ func New(o Options) (*Server, error) {
 		o.MaxConns = allowedConns()
 	}
 	s := &Server{opts: o, metrics: newMetrics(), limiters: newLimiters(), asker: newAsker(), cert: cert, endpoints: map[endpointKey]*endpoint{}, queues: map[model.Name]*queue{}, listeners: map[string]*net.TCPListener{}, layer4: map[layer4Key]*layer4{},
-		upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}}
+		upstreams: newUpstreamOptions(), fronts: map[*front]struct{}{}, arrivals: map[*net.TCPConn]int64{}}
 	s.tickets.seed = o.TicketSeed
 	if o.AccessLog != nil {
 		if err := o.AccessLog.Check(); err != nil {

@@ -74,7 +74,7 @@ func (t *third) serve() error {
 
 // welcome is the life of a connection.
 func (t *third) welcome(conn *quic.Conn) {
-	c := &thirdConn{third: t, conn: conn}
+	c := &thirdConn{third: t, conn: conn, begun: time.Now()}
 	c.http = &http3.Server{MaxHeaderBytes: maxHeader, Handler: c, Logger: slog.New(slog.DiscardHandler)}
 	t.mu.Lock()
 	ended := t.ended
@@ -113,6 +113,23 @@ func (t *third) end(ctx context.Context) {
 	_ = t.transport.Conn.Close()
 }
 
+// evict closes a connection that has no request, and is not quite new.
+func (t *third) evict() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	seen := 0
+	for c := range t.conns {
+		if c.spare() {
+			go func() { _ = c.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "no room") }()
+			return true
+		}
+		if seen++; seen == mostLooks {
+			break
+		}
+	}
+	return false
+}
+
 func (t *third) empty() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -127,6 +144,7 @@ func (t *third) empty() bool {
 type thirdConn struct {
 	third *third
 	conn  *quic.Conn
+	begun time.Time
 	http  *http3.Server // its own, so that it can be drained alone
 
 	mu       sync.Mutex
@@ -134,6 +152,18 @@ type thirdConn struct {
 	running  int // requests
 	served   int
 	draining bool
+	evicted  bool
+}
+
+// spare says, once, that the connection may go.
+func (c *thirdConn) spare() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.evicted || c.running > 0 || time.Since(c.begun) < slowFor {
+		return false
+	}
+	c.evicted = true
+	return true
 }
 
 // rests closes the connection in a while if no request comes.

@@ -64,6 +64,7 @@ type Conn struct {
 	flushing bool
 	flushed  gate // opened when closing and all is written
 	streams  map[uint32]*Stream
+	begun    time.Time
 	running  int    // handlers, also of streams that have been reset
 	last     uint32 // the last stream of the peer, or of ours
 	window   int64  // what the peer may send on all streams
@@ -94,7 +95,7 @@ type closed struct {
 // New makes a connection over c. What has been read from it already is in prefix.
 func New(c *h1.Conn, o *Options, prefix []byte) *Conn {
 	o.init()
-	conn := &Conn{conn: c, opts: o, streams: map[uint32]*Stream{}, window: o.ConnWindow, send: defaultWindow,
+	conn := &Conn{conn: c, opts: o, begun: time.Now(), streams: map[uint32]*Stream{}, window: o.ConnWindow, send: defaultWindow,
 		peerWindow: defaultWindow, peerStreams: 100, flushed: gate{ch: make(chan struct{}, 1)}}
 	conn.dec = newDecoder(max(o.MaxHead, 4096), conn.block.add)
 	conn.box = o.ins.Get().(*[inSize]byte)
@@ -235,7 +236,7 @@ func (c *Conn) refuse(e *StreamError) {
 }
 
 func (c *Conn) preface() error {
-	if err := c.need(len(Preface)); err != nil {
+	if err := c.need(len(Preface), true); err != nil {
 		return err
 	}
 	if string(c.box[c.r:c.r+len(Preface)]) != Preface {
@@ -247,7 +248,7 @@ func (c *Conn) preface() error {
 
 // next reads a frame.
 func (c *Conn) next() (frame, error) {
-	if err := c.need(headerLen); err != nil {
+	if err := c.need(headerLen, true); err != nil {
 		return frame{}, err
 	}
 	b := c.box[c.r:]
@@ -256,7 +257,7 @@ func (c *Conn) next() (frame, error) {
 	if n > maxFrame {
 		return f, broken(FrameSizeError, "frame too large")
 	}
-	if err := c.need(headerLen + n); err != nil {
+	if err := c.need(headerLen+n, f.kind != frameData); err != nil {
 		return f, err
 	}
 	f.payload = c.box[c.r+headerLen : c.r+headerLen+n]
@@ -264,9 +265,11 @@ func (c *Conn) next() (frame, error) {
 	return f, nil
 }
 
-// need waits until n octets are buffered.
-func (c *Conn) need(n int) error {
+// need waits until n octets are buffered. All of a frame has HeadTimeout to come, but for
+// that of a body, which has as long between two reads.
+func (c *Conn) need(n int, whole bool) error {
 	for begun := time.Now(); c.w-c.r < n; {
+		late := func() bool { return c.w > c.r && time.Since(begun) > c.opts.HeadTimeout }
 		if c.r == c.w {
 			c.r, c.w = 0, 0
 		} else if c.r+n > inSize {
@@ -278,15 +281,23 @@ func (c *Conn) need(n int) error {
 			m, err = c.conn.ReadWithin(c.box[c.w:], quietTick)
 		}
 		if m > 0 {
-			c.w += m
+			if c.w == c.r || !whole {
+				begun = time.Now()
+			}
+			if c.w += m; c.w-c.r < n && late() {
+				return broken(ProtocolError, "frame does not come")
+			}
 			continue
 		}
 		switch {
 		case err != nil && !h1.IsTimeout(err):
 			return err
 		case c.w > c.r:
-			if time.Since(begun) > c.opts.HeadTimeout {
+			if late() {
 				return broken(ProtocolError, "frame does not come")
+			}
+			if c.over() {
+				return errClosed
 			}
 		default:
 			if err := c.rest(&begun); err != nil {
@@ -295,6 +306,13 @@ func (c *Conn) need(n int) error {
 		}
 	}
 	return nil
+}
+
+// over says that there is nothing to do any more.
+func (c *Conn) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.goaway && !c.pinged && len(c.streams) == 0 && c.running == 0
 }
 
 // rest waits without a buffer.
@@ -358,6 +376,23 @@ func (c *Conn) Drain() {
 		return append(appendHeader(b, 8, framePing, 0, 0), drainPing...)
 	})
 	c.conn.Rouse()
+}
+
+// Retire ends the connection if there is nothing on it, and it is not quite new: somebody
+// else needs the room. What the peer sends just now it may send again: it is told that
+// nobody has looked at it.
+func (c *Conn) Retire(grace time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil || len(c.streams) > 0 || c.running > 0 || c.goaway && !c.pinged || time.Since(c.begun) < grace {
+		return false
+	}
+	last := c.last
+	c.goaway, c.pinged = true, false
+	c.control(func(b []byte) []byte { return appendGoAway(b, last, NoError) })
+	c.conn.Rouse()
+	time.AfterFunc(quietTick, c.Close) // a peer that takes nothing is not waited for
+	return true
 }
 
 const drainPing = "draining"
