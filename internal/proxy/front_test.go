@@ -132,7 +132,7 @@ func TestRefusedAndClosed(t *testing.T) {
 		"huge head":     {"GET / HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("x", 40000) + "\r\n\r\n", 431},
 		"version":       {"GET / HTTP/3.0\r\nHost: h\r\n\r\n", 505},
 		"expectation":   {"GET / HTTP/1.1\r\nHost: h\r\nExpect: 200-ok\r\n\r\n", 417},
-		"connect":       {"CONNECT h:80 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 405},
+		"connect":       {"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\nConnection: close\r\n\r\n", 405},
 		"TLS to plain":  {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400},
 		"asterisk":      {"OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 400},
 	} {
