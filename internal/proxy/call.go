@@ -52,6 +52,8 @@ type downstream interface {
 	inform() error
 	// open begins the response with the head in call.response.
 	open() error
+	// flush lets the client have what was passed on, the head at least, before a wait.
+	flush() error
 	// write passes on a part of its body; more says that another one is at hand.
 	write(part []byte, more bool) error
 	// shut ends it.

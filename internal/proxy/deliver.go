@@ -127,6 +127,8 @@ func (f *front) respondHead(out []byte) []byte {
 	return append(f.persistence(out), "\r\n"...)
 }
 
+func (f *front) flush() error { return f.conn.Flush(clientTimeout) }
+
 func (f *front) write(part []byte, more bool) error {
 	f.exchange.writer.bytes += int64(len(part))
 	if f.chunks {

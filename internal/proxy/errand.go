@@ -185,6 +185,8 @@ func (e *errand) open() error {
 	return nil
 }
 
+func (e *errand) flush() error { return e.control.Flush() }
+
 func (e *errand) write(part []byte, more bool) error {
 	e.exchange.writer.bytes += int64(len(part))
 	_ = e.control.SetWriteDeadline(time.Now().Add(clientTimeout))

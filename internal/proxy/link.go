@@ -301,6 +301,11 @@ func (l *link) carry(c *call) error {
 		b.Reset(&r.Head, here, l.read)
 	}
 	up.Take(len(here))
+	if !b.Pending() { // the body may be long in coming: that of an event stream, say
+		if err := c.down.flush(); err != nil {
+			return errClientGone
+		}
+	}
 	scratch := c.server.buffers.Large()
 	defer c.server.buffers.Return(scratch)
 	for {

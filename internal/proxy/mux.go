@@ -265,19 +265,25 @@ func (s *channel) carry(c *call) error {
 	}
 	scratch := c.server.buffers.Large()
 	defer c.server.buffers.Return(scratch)
-	since := time.Now()
+	since, wait, flushed := time.Now(), headWait, false
 	for {
-		n, err := s.stream.Read(scratch[:], lookAround(since))
+		n, err := s.stream.Read(scratch[:], wait)
+		wait = lookAround(since)
 		switch {
 		case n > 0:
 			if err := c.down.write(scratch[:n], false); err != nil {
 				return errClientGone
 			}
-			since = time.Now()
+			since, flushed = time.Now(), true
 		case err == io.EOF:
 			return c.down.shut(s.stream.Trailer())
 		case !h1.IsTimeout(err):
 			return err
+		case !flushed: // the body may be long in coming: that of an event stream, say
+			if err := c.down.flush(); err != nil {
+				return errClientGone
+			}
+			flushed = true
 		default:
 			if err := c.patient(&since); err != nil {
 				return err
@@ -285,6 +291,10 @@ func (s *channel) carry(c *call) error {
 		}
 	}
 }
+
+// headWait is how long the head of a response waits for the first octets of its body, which
+// mostly come right behind it.
+const headWait = 2 * time.Millisecond
 
 // send implements sink.
 func (s *channel) send(part []byte, d time.Duration) error { return s.stream.Write(part, false, d) }

@@ -182,6 +182,8 @@ func (c *stream) fields(e *h2.Encoder) {
 	}
 }
 
+func (c *stream) flush() error { return nil } // open has sent the head
+
 func (c *stream) write(part []byte, _ bool) error {
 	c.exchange.writer.bytes += int64(len(part))
 	if c.left >= 0 {
