@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -24,23 +23,19 @@ func (x *exchange) notAllowed() {
 	x.fail(http.StatusMethodNotAllowed, "method "+x.method+" is not allowed")
 }
 
-var errAuthority = errors.New("CONNECT without an authority of host and port, or with a body")
-
-// checkAuthority says whether the request has the form of CONNECT: its target is a host,
+// hasAuthority says whether the request has the form of CONNECT: its target is a host,
 // which Host repeats, and a port (RFC 9112, section 3.2.3), and there is no body.
-func (x *exchange) checkAuthority() error {
+func (x *exchange) hasAuthority() bool {
 	r := x.call.request
 	host, port, err := net.SplitHostPort(r.Target)
-	if err != nil || host == "" || !strings.EqualFold(r.Host, r.Target) {
-		return errAuthority
+	if err != nil || host == "" || !strings.EqualFold(r.Host, r.Target) && !strings.EqualFold(r.Host, host) {
+		return false
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return errAuthority
+		return false
 	}
-	if _, framed := x.call.down.(*front); framed && r.HasBody() || r.Length >= 0 {
-		return errAuthority
-	}
-	return nil
+	_, framed := x.call.client.(*front)
+	return r.Length < 0 && !(framed && r.HasBody())
 }
 
 // tunnel is a connection to an endpoint that is asked for nothing: the upstream of CONNECT.

@@ -39,6 +39,7 @@ type front struct {
 	streams atomic.Int64 // requests of HTTP/2
 	broken  bool         // the response cannot be ended as it began
 	stop    atomic.Bool
+	prompt  bool                    // what has not come of the body is not waited for
 	mux     atomic.Pointer[h2.Conn] // what the connection speaks if it is HTTP/2
 }
 
@@ -324,6 +325,9 @@ func (f *front) end() {
 func (f *front) readBody(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, io.ErrShortBuffer
+	}
+	if f.prompt {
+		return f.conn.TryRead(b)
 	}
 	for begun := time.Now(); ; {
 		n, err := f.conn.ReadWithin(b, tick)

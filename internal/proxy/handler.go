@@ -123,7 +123,7 @@ func (x *exchange) route(live *live) {
 	var err error
 	x.match.Host = route.CanonicalHost(x.host)
 	if x.connects() {
-		x.match.Path, x.forward, err = "/", "/", x.checkAuthority()
+		x.match.Path, x.forward = "/", "/"
 	} else {
 		x.match.Path, x.forward, err = route.CanonicalPath(x.path)
 	}
@@ -131,11 +131,7 @@ func (x *exchange) route(live *live) {
 		x.forward += "?" // as it came
 	}
 	if err != nil {
-		text := "the path of the request is malformed or ambiguous"
-		if x.connects() {
-			text = err.Error()
-		}
-		x.fail(http.StatusBadRequest, text)
+		x.fail(http.StatusBadRequest, "the path of the request is malformed or ambiguous")
 		return
 	}
 	if o.Block != nil && x.blocked(o.Block) {
@@ -156,6 +152,8 @@ func (x *exchange) enter(live *live) {
 	switch {
 	case x.connects() && (rule == nil || rule.Forward == nil || !rule.Forward.Connect):
 		x.notAllowed()
+	case x.connects() && !x.hasAuthority():
+		x.fail(http.StatusBadRequest, "CONNECT has no authority of host and port, or it has a body")
 	case host.Client != nil && x.listener.TLS && !x.certified(host):
 	case rule == nil:
 		x.notFound(host)

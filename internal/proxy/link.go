@@ -126,8 +126,13 @@ func (l *link) offer(c *call) error {
 	timeouts := &c.exchange.rule.Forward.Timeouts
 	up.Out = l.head(c, up.Out[:0])
 	pumped := false
+	var large *[h1.Large]byte
 	if r.HasBody() {
 		body, ok := c.take()
+		if ok && len(up.Out)+len(body) > cap(up.Out) {
+			large = c.server.buffers.Large()
+			up.Out = append(large[:0], up.Out...)
+		}
 		if pumped = !ok; ok && r.Chunked {
 			up.Out = h1.AppendChunk(up.Out, body)
 			up.Out = h1.AppendLast(up.Out, c.down.trailer())
@@ -140,6 +145,10 @@ func (l *link) offer(c *call) error {
 		err = up.Flush(timeouts.Send)
 	} else {
 		err = up.Ask(timeouts.Send, tick)
+	}
+	if large != nil {
+		up.Out = nil
+		c.server.buffers.Return(large)
 	}
 	if err != nil {
 		if h1.IsTimeout(err) {
@@ -264,6 +273,19 @@ func (l *link) send(part []byte, d time.Duration) error {
 	}
 	l.conn.Out = h1.AppendChunk(l.conn.Out[:0], part)
 	return l.conn.Flush(d)
+}
+
+// framed returns a part of the request's body, or its end, as it goes to the endpoint.
+func (l *link) framed(part []byte, end bool, c *call) []byte {
+	switch {
+	case !c.request.Chunked:
+		return part
+	case end:
+		l.conn.Out = h1.AppendLast(l.conn.Out[:0], c.down.trailer())
+	default:
+		l.conn.Out = h1.AppendChunk(l.conn.Out[:0], part)
+	}
+	return l.conn.Out
 }
 
 // finish implements sink.

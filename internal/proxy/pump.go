@@ -8,17 +8,28 @@ import (
 	"time"
 
 	"github.com/fairway-net/fairway/internal/proxy/h1"
+	"github.com/fairway-net/fairway/internal/proxy/sock"
 )
 
-// pump moves a request's body that did not come with its head, beside the
-// response: an endpoint may answer before it has read everything, or instead.
+// pump moves a request's body that did not come with its head. What is at hand of it the
+// goroutine of the request moves itself, before it waits for the response. Where somebody
+// has to be waited for, another one goes on beside it: an endpoint may answer before it has
+// read everything, or instead, while the client sends nothing, and in Go a goroutine waits
+// for one connection at a time.
+//
+// The other goroutine costs 1.1 µs and 256 octets (BenchmarkPump). One alone could wait for
+// both by an epoll of its own, for 17 µs, or look at the other from time to time, which
+// delays what comes from there.
 type pump struct {
 	call     *call
 	up       sink
 	buf      *[h1.Large]byte
-	finished chan struct{}
-	ending   atomic.Bool // all has been read
-	err      error       // set before finished is closed
+	sum      int64         // octets read
+	left     []byte        // octets for the endpoint that it has not taken, with their framing
+	last     bool          // with them all is sent
+	finished chan struct{} // nil: there was no need of another goroutine
+	ending   atomic.Bool   // all has been read
+	err      error         // set before finished is closed
 	ended    time.Time
 }
 
@@ -31,64 +42,131 @@ type sink interface {
 }
 
 func (c *call) startPump(up sink) {
-	p := &pump{call: c, up: up, buf: c.server.buffers.Large(), finished: make(chan struct{})}
+	p := &pump{call: c, up: up, buf: c.server.buffers.Large()}
 	c.pump = p
+	over, err := p.rush()
+	if over {
+		p.ends(err)
+		return
+	}
+	p.finished = make(chan struct{})
 	go p.run()
 }
 
 func (p *pump) run() {
 	defer close(p.finished)
-	p.err = p.move()
-	p.ended = time.Now()
-	if p.err != nil && p.err != errRefusedBody {
+	p.ends(p.move())
+}
+
+func (p *pump) ends(err error) {
+	p.err, p.ended = err, time.Now()
+	if err != nil && err != errRefusedBody {
 		p.up.spoil()
 	}
+}
+
+// rushMost is how much of a body is moved before anybody looks for a response.
+const rushMost = 256 << 10
+
+// rush moves what can be moved without waiting; over says that there is no more to move.
+func (p *pump) rush() (over bool, err error) {
+	f, plain := p.call.down.(*front)
+	l, ok := p.up.(*link)
+	if !plain || !ok || f.conn.Plain() == nil || l.conn.Plain() == nil {
+		return false, nil
+	}
+	f.prompt = true
+	defer func() { f.prompt = false }()
+	for p.sum < rushMost && !p.long() {
+		part, err := p.next()
+		switch {
+		case err == sock.ErrAgain:
+			return false, nil
+		case err != nil && err != io.EOF:
+			return true, err
+		}
+		framed := l.framed(part, err == io.EOF, p.call)
+		n, failed := l.conn.TryWrite(framed)
+		if failed != nil && failed != sock.ErrAgain {
+			return true, p.sent(failed)
+		}
+		if n < len(framed) {
+			p.left, p.last = framed[n:], err == io.EOF
+			return false, nil
+		}
+		if err == io.EOF {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // errRefusedBody says that the endpoint takes no more; its answer may say why.
 var errRefusedBody = errors.New("endpoint closed its side")
 
 func (p *pump) move() error {
-	c, sum := p.call, int64(0)
-	rule := c.exchange.rule
+	within := p.call.exchange.rule.Forward.Timeouts.Send
+	if len(p.left) > 0 {
+		if err := p.sent(p.up.(*link).conn.WriteWithin(p.left, within)); err != nil || p.last {
+			return err
+		}
+	}
 	for {
-		part, err := c.down.part(p.buf[:])
-		switch {
-		case err == io.EOF:
-			p.ending.Store(true)
-			return p.sent(p.up.finish(c.down.trailer(), rule.Forward.Timeouts.Send))
-		case errors.Is(err, errSlowBody), errors.Is(err, errTakenBack), isMalformed(err):
-			return err
-		case err != nil:
-			return errClientGone
-		}
-		if sum += int64(len(part)); rule.MaxBody > 0 && sum > rule.MaxBody {
-			return &http.MaxBytesError{Limit: rule.MaxBody}
-		}
-		if c.down.exhausted() {
-			p.ending.Store(true) // before the endpoint can answer to the last of it
-		}
-		if err := p.sent(p.up.send(part, rule.Forward.Timeouts.Send)); err != nil {
-			return err
-		}
 		if err := p.splice(); err != nil {
+			return err
+		}
+		part, err := p.next()
+		if err == io.EOF {
+			return p.sent(p.up.finish(p.call.down.trailer(), within))
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.sent(p.up.send(part, within)); err != nil {
 			return err
 		}
 	}
 }
 
+// next returns the next part of the body, and io.EOF after the last.
+func (p *pump) next() ([]byte, error) {
+	c := p.call
+	part, err := c.down.part(p.buf[:])
+	switch {
+	case err == nil:
+	case err == io.EOF:
+		p.ending.Store(true)
+		return nil, err
+	case err == sock.ErrAgain, errors.Is(err, errSlowBody), errors.Is(err, errTakenBack), isMalformed(err):
+		return nil, err
+	default:
+		return nil, errClientGone
+	}
+	p.sum += int64(len(part))
+	if most := c.exchange.rule.MaxBody; most > 0 && p.sum > most {
+		return nil, &http.MaxBytesError{Limit: most}
+	}
+	if c.down.exhausted() {
+		p.ending.Store(true) // before the endpoint can answer to the last of it
+	}
+	return part, nil
+}
+
+// long says that the rest of the body is for splice.
+func (p *pump) long() bool {
+	f, plain := p.call.down.(*front)
+	l, ok := p.up.(*link)
+	return plain && ok && !f.head.Chunked && f.body.Left() >= spliceFrom && !f.body.Pending() && f.conn.Plain() != nil && l.conn.Plain() != nil
+}
+
 // splice moves what is left of a long body from socket to socket inside the kernel, if
 // both connections allow it. That it is not longer than it may be is known: its length is.
 func (p *pump) splice() error {
-	f, plain := p.call.down.(*front)
-	l, ok := p.up.(*link)
-	if !plain || !ok || f.head.Chunked || f.body.Left() < spliceFrom || f.body.Pending() {
+	if !p.long() {
 		return nil
 	}
+	f, l := p.call.down.(*front), p.up.(*link)
 	from, to := f.conn.Plain(), l.conn.Plain()
-	if from == nil || to == nil {
-		return nil
-	}
 	defer f.conn.UnhurriedRead() // the deadlines are others now
 	defer l.conn.UnhurriedWrite()
 	within := p.call.exchange.rule.Forward.Timeouts.Send
@@ -136,6 +214,9 @@ func isMalformed(err error) bool {
 
 // done says whether the body has been moved, and how that ended.
 func (p *pump) done() (bool, error) {
+	if p.finished == nil {
+		return true, p.err
+	}
 	select {
 	case <-p.finished:
 		return true, p.err

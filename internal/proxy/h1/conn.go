@@ -199,6 +199,23 @@ func (c *Conn) allowRead(d time.Duration) error {
 	return c.SetReadDeadline(c.begun.Add(c.readBy))
 }
 
+// TryRead reads what is there; sock.ErrAgain says that nothing is, or that the connection
+// cannot say.
+func (c *Conn) TryRead(b []byte) (int, error) {
+	if s, ok := c.Conn.(*sock.Conn); ok {
+		return s.TryRead(b)
+	}
+	return 0, sock.ErrAgain
+}
+
+// TryWrite writes what is taken without waiting; sock.ErrAgain says that this was not all.
+func (c *Conn) TryWrite(b []byte) (int, error) {
+	if s, ok := c.Conn.(*sock.Conn); ok {
+		return s.TryWrite(b)
+	}
+	return 0, sock.ErrAgain
+}
+
 // Await waits, without a buffer, up to d for something to read, and buffers it.
 func (c *Conn) Await(p *Buffers, d time.Duration) error {
 	c.Rest(p)

@@ -9,6 +9,7 @@
 package sock
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -28,6 +29,7 @@ type transfer struct {
 	buf []byte
 	n   int
 	err error
+	now bool                  // do not wait
 	ask bool                  // a read: what is in the other transfer is to be written before
 	try func(fd uintptr) bool // one attempt; false: wait until it may do better
 }
@@ -71,6 +73,33 @@ func (c *Conn) read(b []byte, ask bool) (int, error) {
 	return t.n, err
 }
 
+// ErrAgain says that something cannot be done without waiting.
+var ErrAgain = errors.New("would have to wait")
+
+// TryRead is Read, but for waiting.
+func (c *Conn) TryRead(b []byte) (int, error) {
+	c.in.now = true
+	n, err := c.Read(b)
+	c.in.now = false
+	return n, again(err)
+}
+
+// TryWrite is Write, but for waiting: it writes what is taken at once.
+func (c *Conn) TryWrite(b []byte) (int, error) {
+	c.out.now = true
+	n, err := c.Write(b)
+	c.out.now = false
+	return n, again(err)
+}
+
+// again: a deadline that is over bounds a wait, and there was none.
+func again(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrAgain
+	}
+	return err
+}
+
 func (c *Conn) tryRead(fd uintptr) bool {
 	t := &c.in
 	if t.ask {
@@ -85,6 +114,8 @@ func (c *Conn) tryRead(fd uintptr) bool {
 		switch {
 		case errno == syscall.EINTR:
 			continue
+		case errno == syscall.EAGAIN && t.now:
+			t.err = ErrAgain
 		case errno == syscall.EAGAIN:
 			return false
 		case errno != 0:
@@ -120,7 +151,10 @@ func (c *Conn) tryWrite(fd uintptr) bool {
 			t.n += int(n)
 		case syscall.EINTR:
 		case syscall.EAGAIN:
-			return false
+			if t.now {
+				t.err = ErrAgain
+			}
+			return t.now
 		default:
 			t.err = os.NewSyscallError("sendto", errno)
 			return true
