@@ -3,14 +3,15 @@
 // It decides nothing about routing: the plan says which rule a request has and
 // which endpoints a backend has, the proxy moves bytes. It talks to endpoints
 // directly, never through a ClusterIP. HTTP/1.1 and HTTP/2 are spoken by our own
-// engines (packages h1 and h2), on both sides, over the connections of package sock. One goroutine serves a client's
-// connection (HTTP/1) or stream (HTTP/2), writes the request to the endpoint and
-// reads the response.
+// engines (packages h1 and h2), on both sides, over the connections of package sock.
+// One goroutine serves a client's connection (HTTP/1) or stream (HTTP/2), writes the
+// request to the endpoint and reads the response; another one moves a long body only
+// while somebody has to be waited for (pump).
 //
 // The files follow a request: server (life cycle), handover (to the next process),
 // listen (connections), preamble (what comes before HTTP and TLS), tls, layer4 (ports
 // that are passed on as they are); the clients, front with deliver and answer
-// (HTTP/1), stream (HTTP/2) and errand (HTTP/3); handler (which rule, and what it asks
+// (HTTP/1), stream (HTTP/2), third and errand (HTTP/3); handler (which rule, and what it asks
 // for in which order), policy and limit (who may ask), forward (which backend), call
 // (attempts, and the way of the response), header, pool, balance with hash, affinity, capacity and pace (which endpoint), endpoint and check (what is known of one); the endpoints, link (HTTP/1) and mux (HTTP/2), pump (bodies of requests).
 // Last: respond (answers of our own), accesslog, trace, metrics, admin. Every client

@@ -1,10 +1,14 @@
 package proxy
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +17,62 @@ import (
 	"github.com/fairway-net/fairway/internal/plan/route"
 	"github.com/fairway-net/fairway/internal/proxy/h1"
 )
+
+// TestBodyAtHand: bodies that come at once and in pieces, to endpoints that take them at
+// once and late, arrive as they were sent, and so does what follows them.
+func TestBodyAtHand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.backendFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/late" {
+			time.Sleep(300 * time.Millisecond) // until the buffers in between are full
+		}
+		sum := sha256.New()
+		n, err := io.Copy(sum, r.Body)
+		fmt.Fprintf(rw, "%d %x %v %s", n, sum.Sum(nil), err, r.Trailer.Get("X-Sum"))
+	})
+	w.set(service("a"), slice("a", s), ingress("i", "", "/ a"))
+	for _, path := range []string{"/", "/late"} {
+		for _, size := range []int{5 << 10, 33 << 10, 200 << 10, 300 << 10, 1 << 20} {
+			for _, pause := range []time.Duration{0, 20 * time.Millisecond} {
+				for _, chunked := range []bool{false, true} {
+					body := make([]byte, size)
+					for i := range body {
+						body[i] = byte(i * 7 >> 3)
+					}
+					want := fmt.Sprintf("%d %x <nil> ", size, sha256.Sum256(body))
+					text := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", path, size, body)
+					if chunked {
+						want += "7"
+						text = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n", path)
+						for part := range slices.Chunk(body, 7001) {
+							text = fmt.Appendf(text, "%x\r\n%s\r\n", len(part), part)
+						}
+						text = append(text, "0\r\nX-Sum: 7\r\n\r\n"...)
+					}
+					text = append(text, "GET /next HTTP/1.1\r\nHost: h\r\n\r\n"...)
+					c := w.raw("http")
+					go func() {
+						for part := range slices.Chunk(text, len(text)/3+1) {
+							c.Write(part)
+							time.Sleep(pause)
+						}
+					}()
+					for _, want := range []string{want, fmt.Sprintf("0 %x <nil> ", sha256.Sum256(nil))} {
+						resp, err := http.ReadResponse(c.Reader, nil)
+						if err != nil {
+							t.Fatalf("%s %d octets, pauses of %v, chunked %v: %v", path, size, pause, chunked, err)
+						}
+						if got, err := io.ReadAll(resp.Body); err != nil || string(got) != want {
+							t.Errorf("%s %d octets, pauses of %v, chunked %v: %q %v, want %q", path, size, pause, chunked, got, err, want)
+						}
+					}
+					c.Close()
+				}
+			}
+		}
+	}
+}
 
 // fourParts is a client that has sent all of its body, and an endpoint that takes it.
 type fourParts struct {
