@@ -196,10 +196,13 @@ func guards(name string) bool {
 		slices.Contains([]string{"auth-url", "auth-method", "auth-response-headers", "auth-type", "auth-secret", "auth-secret-type", "auth-tls-secret", "auth-tls-match-cn", "auth-tls-verify-client", "enable-global-auth"}, name)
 }
 
-// guarded says that a snippet has a directive that keeps clients out.
+// guarded says that a snippet has a directive that keeps clients out, inside of a block, too.
 func guarded(snippet string) bool {
+	keepsOut := func(word string) bool {
+		return word == "deny" || strings.HasPrefix(word, "auth_") || strings.HasPrefix(word, "access_by_lua") || strings.HasPrefix(word, "ssl_verify")
+	}
 	return slices.ContainsFunc(parseDirectives(snippet), func(d directive) bool {
-		return d.name == "deny" || strings.HasPrefix(d.name, "auth_") || strings.HasPrefix(d.name, "access_by_lua") || strings.HasPrefix(d.name, "ssl_verify")
+		return keepsOut(d.name) || strings.HasSuffix(d.text, "}") && slices.ContainsFunc(d.args, keepsOut)
 	})
 }
 

@@ -185,7 +185,8 @@ func TestUnguarded(t *testing.T) {
 	for annotation, want := range map[string]string{
 		"auth-url x": "auth-url", "auth-type x": "auth-type", "auth-tls-secret X": "auth-tls-secret",
 		"allowlist-source-range x": "allowlist-source-range", "configuration-snippet deny all;": "configuration-snippet",
-		"limit-rps x": "", "ssl-redirect x": "", "auth-uri x": "", "configuration-snippet add_header a b;": "",
+		"server-snippet location /metrics { deny all; }": "server-snippet", "server-snippet location ~ ^/(a|b) { auth_basic x; return 200; }": "server-snippet",
+		"configuration-snippet add_header X deny;": "", "server-snippet location /a { return 301 /deny; }": "", "limit-rps x": "", "ssl-redirect x": "", "auth-uri x": "", "configuration-snippet add_header a b;": "",
 	} {
 		key, value, _ := strings.Cut(annotation, " ")
 		s, rejected := Parse(ref, map[string]string{Prefix + key: value}, NewOptions())
