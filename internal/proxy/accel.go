@@ -113,6 +113,7 @@ func (c *call) dropBody() {
 		c.pump.free()
 		c.pump = nil
 	}
+	c.letGo()
 	c.request.Chunked, c.request.Length, c.exchange.length = false, -1, 0
 	c.small, c.whole, c.empty = nil, false, false
 }

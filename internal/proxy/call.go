@@ -24,6 +24,7 @@ type call struct {
 	request  *h1.Request
 	response h1.Response
 	pump     *pump  // of the request's body, if it had not all come with the head
+	held     *held  // of the request's body; nil: nothing
 	small    []byte // the request's body, if it had
 	whole    bool   // small is
 	framed   bool   // the response is HTTP/1's, where a length says that there is no trailer
@@ -84,7 +85,7 @@ type upstream interface {
 func (c *call) begin(s *Server, down downstream, w http.ResponseWriter, proto string) *exchange {
 	r := c.request
 	c.server, c.down, c.client, c.recorder = s, down, down, recorder{ResponseWriter: w}
-	c.pump, c.small, c.whole, c.empty, c.coded = nil, nil, false, false, false
+	c.pump, c.held, c.small, c.whole, c.empty, c.coded = nil, nil, nil, false, false, false
 	path, length := r.Path, r.Length
 	if !r.Plain {
 		path = escaped(path)
@@ -207,7 +208,9 @@ func (c *call) unwanted() bool {
 }
 
 // intact says that all of the request is still there.
-func (c *call) intact() bool { return c.pump == nil }
+func (c *call) intact() bool {
+	return c.pump == nil || c.held != nil && c.held.more == nil
+}
 
 // repeatable says that the request does no harm if it was acted on already, and
 // that all of it is still there.
@@ -224,6 +227,7 @@ const patience = time.Second
 // connection that turns out to be dead is no failure of the endpoint.
 func (c *call) attempt(e *endpoint, p route.Protocol, dial time.Duration) (upstream, error) {
 	for {
+		c.rewind()
 		up, err := e.connect(c, p, dial)
 		if err != nil {
 			return nil, err
@@ -255,7 +259,7 @@ func (x *exchange) use(e *endpoint, p *pool) {
 
 // take takes a body that came with the head, once.
 func (c *call) take() ([]byte, bool) {
-	if !c.whole && c.pump == nil {
+	if !c.whole && c.pump == nil && c.held == nil {
 		c.small, c.whole = c.down.all()
 	}
 	return c.small, c.whole

@@ -35,6 +35,9 @@ func (x *exchange) proxy(live *live) {
 		x.fail(http.StatusServiceUnavailable, text)
 		return
 	}
+	if f.Hold > 0 && x.call.request.HasBody() && x.separate(pool) && !x.call.hold(f.Hold) {
+		return
+	}
 	x.call.relay(target)
 }
 

@@ -79,7 +79,7 @@ func TestFramedAnew(t *testing.T) {
 	fmt.Fprint(conn, "POST /one HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n0\r\n\r\n"+
 		"GET /two HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	r := bufio.NewReader(conn)
-	for _, want := range []string{"POST /one [] hello", "GET /two [] "} {
+	for _, want := range []string{"POST /one [5] hello", "GET /two [] "} {
 		resp, err := http.ReadResponse(r, nil)
 		if err != nil || resp.StatusCode != 200 {
 			t.Fatalf("%v %v", resp, err)

@@ -24,7 +24,7 @@ func behind(t testing.TB, h http.HandlerFunc) *world {
 	w := newWorld(t)
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	w.set(service("a"), slice("a", addrOf(s)), ingress("i", "", "/ a"))
+	w.set(service("a"), slice("a", addrOf(s)), annotate(ingress("i", "", "/ a"), "proxy-request-buffering", "off"))
 	return w
 }
 

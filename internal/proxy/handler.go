@@ -76,6 +76,9 @@ func (x *exchange) run(listener string) {
 	s.active.Add(1)
 	defer func() { // also when a broken response ends in a panic
 		s.active.Add(-1)
+		if x.call != nil {
+			x.call.letGo()
+		}
 		if x.copy != nil {
 			x.copy.end(errCutOff) // unless it has ended
 		}

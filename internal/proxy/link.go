@@ -135,7 +135,7 @@ func (l *link) offer(c *call) error {
 		}
 		if pumped = !ok; ok && r.Chunked {
 			up.Out = h1.AppendChunk(up.Out, body)
-			up.Out = h1.AppendLast(up.Out, c.down.trailer())
+			up.Out = h1.AppendLast(up.Out, c.source().trailer())
 		} else if ok {
 			up.Out = append(up.Out, body...)
 		}
@@ -281,7 +281,7 @@ func (l *link) framed(part []byte, end bool, c *call) []byte {
 	case !c.request.Chunked:
 		return part
 	case end:
-		l.conn.Out = h1.AppendLast(l.conn.Out[:0], c.down.trailer())
+		l.conn.Out = h1.AppendLast(l.conn.Out[:0], c.source().trailer())
 	default:
 		l.conn.Out = h1.AppendChunk(l.conn.Out[:0], part)
 	}

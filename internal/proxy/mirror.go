@@ -64,10 +64,9 @@ func (c *call) keep() (body []byte, whole bool) {
 	if c.request.Length > maxCopy || c.down.invite() != nil {
 		return nil, false
 	}
-	scratch := c.server.buffers.Large()
-	defer c.server.buffers.Return(scratch)
+	scratch := make([]byte, h1.Large) // not one that is lent: what has come behind the body stays in it
 	for {
-		part, err := c.down.part(scratch[:])
+		part, err := c.down.part(scratch)
 		body = append(body, part...)
 		if err == io.EOF {
 			c.small, c.whole = body, true

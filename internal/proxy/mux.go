@@ -155,7 +155,7 @@ func (s *channel) offer(c *call) error {
 	}
 	trailer := []h1.Field(nil)
 	if !pumped && r.HasBody() {
-		trailer = c.down.trailer()
+		trailer = c.source().trailer()
 	}
 	// A body that is empty is still one: gRPC wants its end in a DATA frame.
 	stream, err := s.mux.open(c, !r.HasBody() && c.upgrade() == "", s.dial)

@@ -117,7 +117,7 @@ func (p *pump) move() error {
 		}
 		part, err := p.next()
 		if err == io.EOF {
-			return p.sent(p.up.finish(p.call.down.trailer(), within))
+			return p.sent(p.up.finish(p.call.source().trailer(), within))
 		}
 		if err != nil {
 			return err
@@ -131,7 +131,8 @@ func (p *pump) move() error {
 // next returns the next part of the body, and io.EOF after the last.
 func (p *pump) next() ([]byte, error) {
 	c := p.call
-	part, err := c.down.part(p.buf[:])
+	from := c.source()
+	part, err := from.part(p.buf[:])
 	switch {
 	case err == nil:
 	case err == io.EOF:
@@ -146,7 +147,7 @@ func (p *pump) next() ([]byte, error) {
 	if most := c.exchange.rule.MaxBody; most > 0 && p.sum > most {
 		return nil, &http.MaxBytesError{Limit: most}
 	}
-	if c.down.exhausted() {
+	if from.exhausted() {
 		p.ending.Store(true) // before the endpoint can answer to the last of it
 	}
 	return part, nil
@@ -156,7 +157,7 @@ func (p *pump) next() ([]byte, error) {
 func (p *pump) long() bool {
 	f, plain := p.call.down.(*front)
 	l, ok := p.up.(*link)
-	return plain && ok && !f.head.Chunked && f.body.Left() >= spliceFrom && !f.body.Pending() && f.conn.Plain() != nil && l.conn.Plain() != nil
+	return plain && ok && p.call.held == nil && !f.head.Chunked && f.body.Left() >= spliceFrom && !f.body.Pending() && f.conn.Plain() != nil && l.conn.Plain() != nil
 }
 
 // splice moves what is left of a long body from socket to socket inside the kernel, if
@@ -237,10 +238,10 @@ func (p *pump) end() error {
 		case <-time.After(tick): // an endpoint that answers and does not read
 		}
 	}
-	p.call.down.interrupt()
+	p.call.source().interrupt()
 	p.up.spoil()
 	<-p.finished
-	p.call.down.resume()
+	p.call.source().resume()
 	return p.err
 }
 

@@ -86,6 +86,8 @@ type Server struct {
 	upstreams *h2.Options
 	buffers   h1.Buffers
 	encoders  encoders
+	held      atomic.Int64 // octets of requests' bodies
+	fileless  sync.Once
 	stamp     atomic.Pointer[stamp]
 	ended     atomic.Bool // no further request
 

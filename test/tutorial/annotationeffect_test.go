@@ -1,8 +1,12 @@
 package tutorial
 
 import (
+	"bufio"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -205,6 +209,28 @@ func copyIs(path, lines string) func(*annotated, *gateway) string {
 			return r.wrong("blue's answer")
 		}
 		return holds(g.seen(path).text, lines)
+	}
+}
+
+// chunksArrive sends a body in chunks. A gateway that has all of it before it asks the pod
+// says how long it is.
+func chunksArrive(lines string) func(*annotated, *gateway) string {
+	return func(a *annotated, g *gateway) string {
+		c, err := net.Dial("tcp", net.JoinHostPort(g.address, "80"))
+		if err != nil {
+			return err.Error()
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(c, "POST /x HTTP/1.1\r\nHost: %s.annotations\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n%s\r\n", a.name, strings.Repeat("x", 20_000))
+		time.Sleep(50 * time.Millisecond)
+		fmt.Fprintf(c, "4e20\r\n%s\r\n0\r\n\r\n", strings.Repeat("x", 20_000))
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return err.Error()
+		}
+		text, _ := io.ReadAll(resp.Body)
+		return (&annotated{text: lines}).compare(reply{status: resp.StatusCode, header: resp.Header, text: string(text)})
 	}
 }
 

@@ -37,6 +37,8 @@ var podCases = []annotated{
 	{name: "connect", service: "shut", annotations: "proxy-connect-timeout 1", effect: connectTimesOut},
 	{name: "next", service: "many", annotations: "proxy-next-upstream error http_503\nproxy-next-upstream-tries 3", effect: nextIsAsked},
 	{name: "next-time", service: "half-shut", annotations: "proxy-connect-timeout 1\nproxy-next-upstream-timeout 1", effect: nextTimeEnds},
+	{name: "held", annotations: "proxy-request-buffering on\nclient-body-buffer-size 32k", effect: chunksArrive("header Content-Length: 40000")},
+	{name: "held-not", annotations: "proxy-request-buffering off", effect: chunksArrive("!header Content-Length")},
 	{name: "body", annotations: "proxy-body-size 1k", method: "POST", body: 1025, status: 413},
 	{name: "body-fits", annotations: "proxy-body-size 1k", method: "POST", body: 1024, text: "body: xxx"},
 	{name: "vhost", annotations: "upstream-vhost $service_name.internal", text: "host: blue.internal"},

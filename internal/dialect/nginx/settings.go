@@ -35,6 +35,8 @@ type Settings struct {
 	Tries           int // endpoints one request may be offered to; 0: all
 	NextUpstream    NextUpstream
 	BodySize        int64 // of requests, in bytes; 0: no limit
+	HoldBody        bool  // the pod is asked when all of the body has come
+	BodyMemory      int64 // of it, in bytes; what is more goes to a file
 	UpstreamHost    dialect.Template
 	ForwardedPrefix string
 	Connection      string // header Connection for the pods; "": as it needs to be
@@ -267,7 +269,7 @@ func Defaults() Settings {
 	return Settings{
 		SSLRedirect: true, RedirectCode: 301, TemporalCode: 302,
 		ConnectTimeout: 5 * time.Second, SendTimeout: 60 * time.Second, ReadTimeout: 60 * time.Second, Tries: 3,
-		NextUpstream: NextUpstream{Error: true, Timeout: true}, BodySize: 1 << 20,
+		NextUpstream: NextUpstream{Error: true, Timeout: true}, BodySize: 1 << 20, HoldBody: true, BodyMemory: 8 << 10,
 		AccessLog: true, Canary: Canary{Total: 100}, Limits: Limits{Burst: 5},
 		Auth:       Auth{SignInParam: "rd", Global: true, CacheTimes: []CacheTime{{Statuses: []int{200, 202, 401}, Time: 5 * time.Minute}}},
 		ClientCert: ClientCert{Verify: "on", Depth: 1}, BackendTLS: BackendTLS{Depth: 1}, Balance: Balance{SubsetSize: 3},

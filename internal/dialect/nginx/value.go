@@ -174,3 +174,12 @@ func list(v string) []string {
 	}
 	return out
 }
+
+// parseMemory is parseSize for what is to be kept in memory.
+func parseMemory(v string) (int64, error) {
+	n, err := parseSize(v)
+	if err == nil && n > 16<<20 {
+		return 0, &dialect.ValueError{Problem: fmt.Sprintf("%q is too much memory for one request", v), Fix: "write 16m at most"}
+	}
+	return n, err
+}

@@ -66,6 +66,10 @@ const (
 	H2    Protocol = "h2"    // HTTP/2 over TLS; the certificate is not verified
 )
 
+// Multiplexed reports whether it is HTTP/2, whose requests and responses may go on side by
+// side, as those of gRPC do.
+func (p Protocol) Multiplexed() bool { return p == H2C || p == H2 }
+
 // Backend is one port of a Service with the endpoints that take requests now.
 type Backend struct {
 	Key       BackendKey

@@ -171,6 +171,9 @@ func (f *Forward) dump(w io.Writer) {
 	if t := (Timeouts{5 * time.Second, 60 * time.Second, 60 * time.Second}); f.Timeouts != t {
 		fmt.Fprintf(w, " timeouts %v %v %v", f.Timeouts.Connect, f.Timeouts.Send, f.Timeouts.Read)
 	}
+	if f.Hold != nginx.Defaults().BodyMemory {
+		fmt.Fprintf(w, " hold %d", f.Hold)
+	}
 	if f.Tries != 3 {
 		fmt.Fprintf(w, " tries %d", f.Tries)
 	}

@@ -179,6 +179,9 @@ func (f *fragment) toBackend(key BackendKey) *Forward {
 	out := &Forward{Targets: []Target{{Backend: key, Weight: 1}}, Protocol: protocol(s.BackendProtocol), AutoTLS: s.BackendProtocol == nginx.AutoHTTP,
 		Timeouts: Timeouts{Connect: s.ConnectTimeout, Send: s.SendTimeout, Read: s.ReadTimeout}, Tries: s.Tries,
 		TLS: f.backendTLS, Fallback: f.defaultBackend, Connect: f.connect, Retry: retry(&s.NextUpstream), Balance: balance(&s.Balance)}
+	if s.HoldBody {
+		out.Hold = max(s.BodyMemory, 1)
+	}
 	if host, plain := s.UpstreamHost.Plain(); plain {
 		out.Host = host
 	} else {

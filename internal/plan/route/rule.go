@@ -117,6 +117,9 @@ type Forward struct {
 	Host     string    // Host header for the endpoint; "": the client's
 	Set      []Header  // further headers for the endpoint, in the place of the client's
 	Affinity *Affinity // nil: endpoints take turns
+	// Hold is how much of a request's body stays in memory until all of it has come; what
+	// is more of it goes to a file. 0: bodies are passed on as they come.
+	Hold int64
 
 	Balance  *Balance    // nil: endpoints take turns
 	Retry    *Retry      // nil: after errors and timeouts

@@ -41,6 +41,7 @@ type plainForward struct {
 	timeouts Timeouts
 	tries    int
 	host     string
+	hold     int64
 }
 
 // forward returns a Forward that is equal to f, which may be nil.
@@ -49,7 +50,7 @@ func (s *shared) forward(f *Forward) *Forward {
 		return f
 	}
 	t := &f.Targets[0]
-	return take(s.forwards, plainForward{t.Backend, t.Weight, f.Protocol, f.AutoTLS, f.Timeouts, f.Tries, f.Host}, func() *Forward { return f })
+	return take(s.forwards, plainForward{t.Backend, t.Weight, f.Protocol, f.AutoTLS, f.Timeouts, f.Tries, f.Host, f.Hold}, func() *Forward { return f })
 }
 
 func take[K comparable, V any](from map[K]V, key K, make func() V) V {
