@@ -24,10 +24,10 @@ import (
 var faults = flag.Bool("faults", false, "let changes go on for a minute, under 5,000 requests per second")
 
 // TestChangesUnderLoad changes routes, certificates and endpoints while clients
-// ask over HTTP/1.1 and HTTP/2, download and talk: nothing may fail. Its clients ask as
+// ask over HTTP/1.1, 2 and 3, download and talk: nothing may fail. Its clients ask as
 // often as they get answers, with -faults at a rate.
 func TestChangesUnderLoad(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(o *Options) { o.HTTP3 = true })
 	a, b := w.backend("a"), w.backend("b")
 	ing := ingress("i", "h.example", "/ a")
 	ing.TLS = []model.IngressTLS{{Hosts: []string{"h.example"}, Secret: "s"}}
@@ -46,6 +46,9 @@ func TestChangesUnderLoad(t *testing.T) {
 		url := []string{"http://h.example/x", "https://h.example/x"}[i%2]
 		wg.Go(func() {
 			c := w.client()
+			if i%6 == 5 {
+				c = w.thirdClient()
+			}
 			for due := begun; ; due = due.Add(every) {
 				select {
 				case <-stop:
