@@ -108,6 +108,9 @@ func (r *ring) write(done <-chan struct{}) {
 
 // record adds one line.
 func (r *ring) record(b []byte, x *exchange) []byte {
+	if x.plan != nil && x.plan.Options.Log != nil {
+		return x.line(b, x.plan.Options.Log)
+	}
 	if !r.log.Text {
 		b = append(b, '{')
 	}
@@ -199,6 +202,8 @@ func appendQuoted(b []byte, s string) []byte {
 		switch {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', byte(c))
+		case c == '\t':
+			b = append(b, `\t`...)
 		case c < ' ' || c == 0x7f:
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		default:

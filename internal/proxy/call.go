@@ -147,6 +147,9 @@ func (c *call) relay(target route.BackendKey) {
 		}
 		begun := time.Now()
 		up, err := c.attempt(e, pool.protocol(forward, x.scheme() == "https"), dial)
+		if x.plan.Options.Log != nil {
+			x.tried(e, begun, err)
+		}
 		if err == nil {
 			took := time.Since(begun)
 			e.observe(took, begun.Add(took))

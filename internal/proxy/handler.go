@@ -56,6 +56,7 @@ type exchange struct {
 	inside string         // the URI that an endpoint sends the request on to; "": none
 	asked  string         // the URI that the client asked for, if it is another one than path and query
 
+	attempts   []attempt // if the log wants them
 	endpoint   *endpoint // the last one tried; nil if none was
 	served     *pool     // that it is of
 	tries      int

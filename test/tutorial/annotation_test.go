@@ -127,7 +127,7 @@ func (c *cluster) testAccessLog(t *testing.T, g *gateway) {
 				t.Log(r.problem)
 			}
 		}
-		log = c.kubectl(t, "-n", "fairway-system", "logs", "-l", "app.kubernetes.io/component=gateway", "--tail=-1")
+		log = c.kubectl(t, "-n", "fairway-system", "logs", "-l", "app.kubernetes.io/component=gateway", "--tail=-1", "--ignore-errors") // a pod may be going
 		if strings.Contains(log, "allowed-too.annotations") {
 			break
 		}

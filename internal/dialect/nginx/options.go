@@ -55,8 +55,9 @@ type Options struct {
 
 	Tracing         Tracing
 	Compress        Compression
-	ratio           float64 // otel-sampler-ratio
-	rated           bool    // it counts
+	Log             *LogFormat // nil: as the gateway was started
+	ratio           float64    // otel-sampler-ratio
+	rated           bool       // it counts
 	Clients         Clients
 	Streams         Streams
 	TLSMin, TLSMax  uint16 // versions towards clients; 0: Go's
@@ -186,7 +187,7 @@ func (row *Option) read(o *Options, value string) (rejected []model.Rejected) {
 func OptionTable() []Option { return optionTable() }
 
 var optionTable = sync.OnceValue(func() []Option {
-	all := slices.Concat(ownOptions(), servingOptions(), streamOptions(), traceOptions(), compressOptions(), snippetOptions(), defaultOptions(), tunings(), refusedOptions())
+	all := slices.Concat(ownOptions(), servingOptions(), streamOptions(), traceOptions(), compressOptions(), logOptions(), snippetOptions(), defaultOptions(), tunings(), refusedOptions())
 	slices.SortFunc(all, func(a, b Option) int { return cmp.Compare(a.Key, b.Key) })
 	return all
 })
@@ -215,9 +216,9 @@ func defaultOptions() (out []Option) {
 // tunings are options of nginx's machinery that needs no tuning here.
 func tunings() (out []Option) {
 	for _, key := range strings.Fields(`
-		access-log-path annotation-value-word-blocklist bind-address bind-address-ipv4 bind-address-ipv6 client-header-buffer-size disable-ipv6 disable-ipv6-dns debug-connections default-type disable-stream-access-log
+		access-log-params annotation-value-word-blocklist bind-address bind-address-ipv4 bind-address-ipv6 client-header-buffer-size disable-ipv6 disable-ipv6-dns debug-connections default-type disable-stream-access-log
 		enable-aio-write enable-multi-accept enable-real-ip enable-serial-reloads error-log-level error-log-path generate-request-id
-		grpc-buffer-size-kb http-access-log-path http2-max-field-size http2-max-header-size http2-max-requests ignore-invalid-headers lua-shared-dicts
+		grpc-buffer-size-kb http2-max-field-size http2-max-header-size http2-max-requests ignore-invalid-headers lua-shared-dicts
 		map-hash-bucket-size max-worker-connections max-worker-open-files nginx-status-ipv4-whitelist nginx-status-ipv6-whitelist
 		otel-max-export-batch-size otel-max-queuesize otel-schedule-delay-millis proxy-buffer-size proxy-buffering proxy-buffers-number proxy-busy-buffers-size proxy-headers-hash-bucket-size
 		proxy-headers-hash-max-size proxy-http-version proxy-max-temp-file-size proxy-ssl-location-only reuse-port server-name-hash-bucket-size server-name-hash-max-size

@@ -25,8 +25,8 @@ func refusedOptions() (out []Option) {
 			}})
 		}
 	}
-	const log = "the access log is one line of JSON per request, or of name=value"
-	add("log-format-upstream log-format-escape-json log-format-escape-none log-format-stream access-log-params", log, "choose its fields with the gateway's flag --access-log-fields, and --access-log-text for name=value")
+	add("log-format-stream", "connections of TCP and UDP ports are not logged", "remove it: whoever they go to can log them")
+	add("access-log-path http-access-log-path", "logs go to standard output and to nothing else", "let the cluster's collector take them from there", "/var/log/nginx/access.log", "/dev/stdout", "/proc/self/fd/1")
 	add("enable-syslog syslog-host syslog-port", "logs go to standard output and to nothing else", "let the cluster's collector take them from there")
 	add("enable-auth-access-log", "questions to auth-url are not logged", "look into the log of the service that answers them")
 	add("opentelemetry-config", "there is no such file here", "say the same by otlp-collector-host, otel-service-name and otel-sampler", "/etc/ingress-controller/telemetry/opentelemetry.toml")

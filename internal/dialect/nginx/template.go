@@ -51,6 +51,11 @@ func parseText(v string) (dialect.Template, error) {
 
 // parseVariables reads $name and ${name}.
 func parseVariables(v string) (dialect.Template, error) {
+	return parseVariablesOf(v, dialect.LookUp, "variables that can be used are $scheme, $host, $http_host, $request_uri, $escaped_request_uri, $uri, $args, $request_method, $remote_addr, $request_id, $namespace, $ingress_name, $service_name, $http_NAME, $cookie_NAME and $arg_NAME")
+}
+
+// parseVariablesOf knows the variables that lookUp finds; known says which those are.
+func parseVariablesOf(v string, lookUp func(string) (dialect.Var, bool), known string) (dialect.Template, error) {
 	var t dialect.Template
 	for whole := v; v != ""; {
 		text, rest, found := strings.Cut(v, "$")
@@ -65,10 +70,9 @@ func parseVariables(v string) (dialect.Template, error) {
 		if in, after, ok := strings.Cut(rest, "}"); ok && strings.HasPrefix(rest, "{") {
 			name, v = in[1:], after
 		}
-		variable, ok := dialect.LookUp(name)
+		variable, ok := lookUp(name)
 		if !ok {
-			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q holds the variable $%s", whole, name),
-				Fix: "variables that can be used are $scheme, $host, $http_host, $request_uri, $escaped_request_uri, $uri, $args, $request_method, $remote_addr, $request_id, $namespace, $ingress_name, $service_name, $http_NAME, $cookie_NAME and $arg_NAME"}
+			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q holds the variable $%s", whole, name), Fix: known}
 		}
 		t = append(t, dialect.Part{Var: variable})
 	}

@@ -25,6 +25,7 @@ type Options struct {
 	Block               *Block           // nil: nobody
 	Unlogged            []*regexp.Regexp // URIs of requests that are not in the access log
 	Clients             nginx.Clients
+	Log                 *nginx.LogFormat // of the access log; nil: as the gateway was started
 	Tracing             nginx.Tracing
 	Trace               *Trace             // of requests without a rule
 	Compress            *nginx.Compression // nil: responses are passed on as they are
@@ -73,7 +74,7 @@ func (p *Planner) optionRef(snap *state.Snapshot, key string) model.Ref {
 func newOptions(o *nginx.Options) *Options {
 	out := &Options{UseForwardedHeaders: o.ForwardedHeaders, TrustedProxies: o.Trusted, ForwardedForHeader: o.ForwardedFor, FullForwardedFor: o.FullForwardedFor,
 		UseProxyProtocol: o.ProxyProtocol, RedirectCode: o.RedirectCode, ServerHeader: o.ServerHeader, Underscores: o.Underscores, OriginalURI: o.OriginalURI, NoTLS: o.NoTLS,
-		Unlogged: o.Unlogged, Clients: o.Clients, TLSMin: o.TLSMin, TLSMax: o.TLSMax, RejectHandshake: o.RejectHandshake, NoHTTP2: o.NoHTTP2, Tracing: o.Tracing, Trace: trace(&o.Base.Trace)}
+		Unlogged: o.Unlogged, Clients: o.Clients, TLSMin: o.TLSMin, TLSMax: o.TLSMax, RejectHandshake: o.RejectHandshake, NoHTTP2: o.NoHTTP2, Log: o.Log, Tracing: o.Tracing, Trace: trace(&o.Base.Trace)}
 	if o.Compress.Gzip.On || o.Compress.Brotli.On {
 		out.Compress = &o.Compress
 	}
