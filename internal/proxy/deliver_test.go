@@ -7,8 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // TestHeadBeforeBody: the head of a response does not wait for its body, which may be long
@@ -83,6 +86,50 @@ func TestHeadBeforeBody(t *testing.T) {
 		r.resp.Body.Close()
 		if string(b) != "event" || err != nil {
 			t.Errorf("%s: %q %v", r.name, b, err)
+		}
+	}
+}
+
+// TestRefusedStream: what an endpoint of HTTP/2 has not looked at goes to another one,
+// whatever the method (RFC 9113, section 8.7); what it has may not.
+func TestRefusedStream(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[http2.ErrCode]int{http2.ErrCodeRefusedStream: 200, http2.ErrCodeInternal: 502} {
+		w := newWorld(t)
+		good := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { _, _ = io.Copy(rw, r.Body) }))
+		good.Config.Protocols = cleartext()
+		good.Start()
+		t.Cleanup(good.Close)
+		bad := resetting(t, code)
+		svc := service("a")
+		svc.Ports[0].AppProtocol = "kubernetes.io/h2c"
+		w.set(svc, sliceNamed("a-0", "a", bad), sliceNamed("a-1", "a", addrOf(good)), ingress("i", "", "/ a"))
+		w.turnOf(named("a"), bad)
+		if resp, text := w.request("POST", "http://h/", strings.NewReader("data")); resp.StatusCode != want || want == 200 && text != "data" {
+			t.Errorf("after %v: %d %s", code, resp.StatusCode, text)
+		}
+	}
+}
+
+// TestEndlessHints: an endpoint that never comes to the point gives no answer.
+func TestEndlessHints(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pod := listening(t, func(c net.Conn) {
+		for err := error(nil); err == nil; time.Sleep(time.Millisecond) {
+			_, err = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+		}
+	})
+	w.set(service("a"), slice("a", pod), ingress("i", "", "/ a"))
+	c := w.raw("http")
+	c.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	for hints := 0; ; hints++ {
+		resp, err := http.ReadResponse(c.Reader, nil)
+		if err != nil || hints > maxInterim {
+			t.Fatalf("%v %v after %d hints", resp, err, hints)
+		}
+		if resp.StatusCode == 502 {
+			return
 		}
 	}
 }
