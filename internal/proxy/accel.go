@@ -10,8 +10,8 @@ import (
 )
 
 // This file is what responses of pods say to nginx, in fields whose names begin with
-// X-Accel-. Clients never get them (ngx_http_upstream_module). Redirect and Limit-Rate are
-// followed; Expires is for a cache, Charset for a filter, and ingress-nginx has neither.
+// X-Accel-. Clients never get them (ngx_http_upstream_module). Redirect, Limit-Rate and
+// Buffering are followed; Expires is for a cache, Charset for a filter, and ingress-nginx has neither.
 
 // maxInside is how often a request may be sent on, as in nginx.
 const maxInside = 10
@@ -28,6 +28,8 @@ func (c *call) obeyAccel() bool {
 	if rate, err := strconv.ParseInt(r.Get("X-Accel-Limit-Rate"), 10, 64); err == nil && rate >= 0 {
 		c.throttle(rate)
 	}
+	said := r.Get("X-Accel-Buffering")
+	c.buffers, c.streams = strings.EqualFold(said, "yes"), strings.EqualFold(said, "no")
 	return false
 }
 

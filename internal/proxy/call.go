@@ -30,6 +30,8 @@ type call struct {
 	framed   bool   // the response is HTTP/1's, where a length says that there is no trailer
 	empty    bool   // the response has ended with its head
 	coded    bool   // its body is compressed here
+	buffers  bool   // the endpoint wants it to be taken as fast as it comes
+	streams  bool   // or as fast as the client takes it
 }
 
 // downstream is the side of a call that asked.
@@ -85,7 +87,7 @@ type upstream interface {
 func (c *call) begin(s *Server, down downstream, w http.ResponseWriter, proto string) *exchange {
 	r := c.request
 	c.server, c.down, c.client, c.recorder = s, down, down, recorder{ResponseWriter: w}
-	c.pump, c.held, c.small, c.whole, c.empty, c.coded = nil, nil, nil, false, false, false
+	c.pump, c.held, c.small, c.whole, c.empty, c.coded, c.buffers, c.streams = nil, nil, nil, false, false, false, false, false
 	path, length := r.Path, r.Length
 	if !r.Plain {
 		path = escaped(path)
@@ -290,6 +292,13 @@ func (c *call) deliver(up upstream) {
 	if o := x.plan.Options.Compress; o != nil {
 		c.compress(o)
 	}
+	if b := x.rule.Forward.Backlog; (b != nil || c.buffers) && !c.streams && !r.Bodiless && !c.empty {
+		if b == nil {
+			usual := usualBacklog()
+			b = &usual
+		}
+		c.buffer(*b)
+	}
 	err := c.down.open()
 	if err == nil {
 		err = up.carry(c)
@@ -303,6 +312,11 @@ func (c *call) deliver(up upstream) {
 		c.down.abort(err) // what was promised cannot be kept; the client sees it end early
 	}
 	up.end(c, well)
+	if b, ok := c.down.(*backlog); ok && err == nil {
+		if x.err = b.drain(); x.err != nil {
+			b.downstream.abort(x.err)
+		}
+	}
 }
 
 // passes says whether a field of the response is for the client.

@@ -39,6 +39,7 @@ var podCases = []annotated{
 	{name: "next-time", service: "half-shut", annotations: "proxy-connect-timeout 1\nproxy-next-upstream-timeout 1", effect: nextTimeEnds},
 	{name: "held", annotations: "proxy-request-buffering on\nclient-body-buffer-size 32k", effect: chunksArrive("header Content-Length: 40000")},
 	{name: "held-not", annotations: "proxy-request-buffering off", effect: chunksArrive("!header Content-Length")},
+	{name: "taken", annotations: "proxy-buffering on\nproxy-buffers-number 8\nproxy-buffer-size 8k\nproxy-max-temp-file-size 64m", method: "POST", body: 500_000, text: "pod: blue\nbody: " + strings.Repeat("x", 5000)},
 	{name: "body", annotations: "proxy-body-size 1k", method: "POST", body: 1025, status: 413},
 	{name: "body-fits", annotations: "proxy-body-size 1k", method: "POST", body: 1024, text: "body: xxx"},
 	{name: "vhost", annotations: "upstream-vhost $service_name.internal", text: "host: blue.internal"},

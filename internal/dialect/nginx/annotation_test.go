@@ -45,7 +45,10 @@ func TestParse(t *testing.T) {
 		{"proxy-body-size", "8m", func(s *Settings) { s.BodySize = 8 << 20 }},
 		{"proxy-body-size", "1G", func(s *Settings) { s.BodySize = 1 << 30 }},
 		{"proxy-body-size", "10", func(s *Settings) { s.BodySize = 10 }},
-		{"proxy-buffering", "on", func(*Settings) {}},
+		{"proxy-buffering", "on", func(s *Settings) { s.Buffering = true }},
+		{"proxy-busy-buffers-size", "8k", func(*Settings) {}},
+		{"proxy-request-buffering", "off", func(s *Settings) { s.HoldBody = false }},
+		{"client-body-buffer-size", "1m", func(s *Settings) { s.BodyMemory = 1 << 20 }},
 		{"upstream-vhost", "in.example:8080", func(s *Settings) { s.UpstreamHost = dialect.Text("in.example:8080") }},
 		{"whitelist-source-range", "10.1.2.3/8,2001:db8::1", func(s *Settings) {
 			s.Allow = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}

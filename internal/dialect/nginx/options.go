@@ -199,7 +199,8 @@ func defaultOptions() (out []Option) {
 		proxy-next-upstream proxy-next-upstream-tries proxy-next-upstream-timeout proxy-body-size proxy-cookie-domain proxy-cookie-path
 		proxy-redirect-from proxy-redirect-to limit-rate limit-rate-after load-balance service-upstream custom-http-errors
 		denylist-source-range whitelist-source-range ssl-ciphers disable-proxy-intercept-errors app-root preserve-trailing-slash use-port-in-redirects
-		upstream-hash-by upstream-hash-by-subset upstream-hash-by-subset-size opentelemetry-trust-incoming-span proxy-request-buffering client-body-buffer-size`) {
+		upstream-hash-by upstream-hash-by-subset upstream-hash-by-subset-size opentelemetry-trust-incoming-span proxy-request-buffering client-body-buffer-size
+		proxy-buffer-size proxy-buffering proxy-buffers-number proxy-max-temp-file-size`) {
 		row := lookUp(key)
 		doc := row.Doc
 		doc.Text = "Default of the annotation " + key
@@ -220,8 +221,8 @@ func tunings() (out []Option) {
 		enable-aio-write enable-multi-accept enable-real-ip enable-serial-reloads error-log-level error-log-path generate-request-id
 		grpc-buffer-size-kb http2-max-field-size http2-max-header-size http2-max-requests ignore-invalid-headers lua-shared-dicts
 		map-hash-bucket-size max-worker-connections max-worker-open-files nginx-status-ipv4-whitelist nginx-status-ipv6-whitelist
-		otel-max-export-batch-size otel-max-queuesize otel-schedule-delay-millis proxy-buffer-size proxy-buffering proxy-buffers-number proxy-busy-buffers-size proxy-headers-hash-bucket-size
-		proxy-headers-hash-max-size proxy-http-version proxy-max-temp-file-size proxy-ssl-location-only reuse-port server-name-hash-bucket-size server-name-hash-max-size
+		otel-max-export-batch-size otel-max-queuesize otel-schedule-delay-millis proxy-busy-buffers-size proxy-headers-hash-bucket-size
+		proxy-headers-hash-max-size proxy-http-version proxy-ssl-location-only reuse-port server-name-hash-bucket-size server-name-hash-max-size
 		server-tokens strict-validate-path-type ssl-buffer-size ssl-dh-param ssl-ecdh-curve ssl-session-cache ssl-session-cache-size ssl-session-tickets ssl-session-timeout stream-access-log-path
 		upstream-keepalive-connections upstream-keepalive-requests upstream-keepalive-time upstream-keepalive-timeout
 		variables-hash-bucket-size variables-hash-max-size worker-cpu-affinity worker-processes worker-shutdown-timeout`) {

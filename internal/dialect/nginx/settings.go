@@ -37,6 +37,10 @@ type Settings struct {
 	BodySize        int64 // of requests, in bytes; 0: no limit
 	HoldBody        bool  // the pod is asked when all of the body has come
 	BodyMemory      int64 // of it, in bytes; what is more goes to a file
+	Buffering       bool  // of responses
+	BufferSize      int64 // bytes
+	Buffers         int
+	TempFile        int64 // bytes; 0: none
 	UpstreamHost    dialect.Template
 	ForwardedPrefix string
 	Connection      string // header Connection for the pods; "": as it needs to be
@@ -269,7 +273,7 @@ func Defaults() Settings {
 	return Settings{
 		SSLRedirect: true, RedirectCode: 301, TemporalCode: 302,
 		ConnectTimeout: 5 * time.Second, SendTimeout: 60 * time.Second, ReadTimeout: 60 * time.Second, Tries: 3,
-		NextUpstream: NextUpstream{Error: true, Timeout: true}, BodySize: 1 << 20, HoldBody: true, BodyMemory: 8 << 10,
+		NextUpstream: NextUpstream{Error: true, Timeout: true}, BodySize: 1 << 20, HoldBody: true, BodyMemory: 8 << 10, BufferSize: 4 << 10, Buffers: 4, TempFile: 1 << 30,
 		AccessLog: true, Canary: Canary{Total: 100}, Limits: Limits{Burst: 5},
 		Auth:       Auth{SignInParam: "rd", Global: true, CacheTimes: []CacheTime{{Statuses: []int{200, 202, 401}, Time: 5 * time.Minute}}},
 		ClientCert: ClientCert{Verify: "on", Depth: 1}, BackendTLS: BackendTLS{Depth: 1}, Balance: Balance{SubsetSize: 3},

@@ -183,3 +183,11 @@ func parseMemory(v string) (int64, error) {
 	}
 	return n, err
 }
+
+func parseBuffers(v string) (int, error) {
+	n, err := parseCount(v)
+	if err == nil && (n < 1 || n > 1024) {
+		return 0, &dialect.ValueError{Problem: fmt.Sprintf("%d is no number of buffers", n), Fix: "write one from 1 to 1024"}
+	}
+	return n, err
+}

@@ -174,6 +174,9 @@ func (f *Forward) dump(w io.Writer) {
 	if f.Hold != nginx.Defaults().BodyMemory {
 		fmt.Fprintf(w, " hold %d", f.Hold)
 	}
+	if b := f.Backlog; b != nil {
+		fmt.Fprintf(w, " backlog %d in memory, %d in a file", b.Memory, b.File)
+	}
 	if f.Tries != 3 {
 		fmt.Fprintf(w, " tries %d", f.Tries)
 	}

@@ -182,6 +182,9 @@ func (f *fragment) toBackend(key BackendKey) *Forward {
 	if s.HoldBody {
 		out.Hold = max(s.BodyMemory, 1)
 	}
+	if s.Buffering {
+		out.Backlog = &Backlog{Memory: max(s.BufferSize*int64(s.Buffers), 1), File: s.TempFile}
+	}
 	if host, plain := s.UpstreamHost.Plain(); plain {
 		out.Host = host
 	} else {

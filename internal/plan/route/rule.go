@@ -120,6 +120,9 @@ type Forward struct {
 	// Hold is how much of a request's body stays in memory until all of it has come; what
 	// is more of it goes to a file. 0: bodies are passed on as they come.
 	Hold int64
+	// Backlog lets the body of a response be taken as fast as the endpoint gives it, and holds
+	// what the client is behind. Nil: the endpoint waits for the client.
+	Backlog *Backlog
 
 	Balance  *Balance    // nil: endpoints take turns
 	Retry    *Retry      // nil: after errors and timeouts
@@ -129,6 +132,9 @@ type Forward struct {
 	Optional bool        // where nobody takes them they get 404, not 503
 	Vars     []Field     // as Set, with variables; Name "Host" is the Host header
 }
+
+// Backlog is how many octets of a response may wait for a slow client.
+type Backlog struct{ Memory, File int64 }
 
 // Header is one field.
 type Header struct{ Name, Value string }
