@@ -76,7 +76,7 @@ func (p *pool) pick(policy fairway.Policy, list, tried []*endpoint, fit func(*en
 	case fairway.RandomTwo:
 		return p.betterOfTwo(list, tried, fit, (*endpoint).load, now)
 	case fairway.EWMA:
-		return p.betterOfTwo(list, tried, fit, (*endpoint).score, now)
+		return p.betterOfTwo(list, tried, fit, func(e *endpoint) float64 { return e.score(now) }, now)
 	}
 	return p.inTurn(list, tried, fit, now)
 }

@@ -22,9 +22,14 @@ func (e *endpoint) observe(took time.Duration, now time.Time) {
 	e.pace.seconds.Store(math.Float64bits(mean))
 }
 
-func (e *endpoint) score() float64 {
-	return (math.Float64frombits(e.pace.seconds.Load()) + 1e-6) * e.load()
+// latency is the mean in seconds, which time makes less, too: or who was slow once would
+// not be asked again.
+func (e *endpoint) latency(now time.Time) float64 {
+	silence := now.UnixNano() - int64(e.pace.at.Load())
+	return math.Float64frombits(e.pace.seconds.Load()) * math.Exp(-float64(max(silence, 0))/float64(paceMemory))
 }
+
+func (e *endpoint) score(now time.Time) float64 { return (e.latency(now) + 1e-6) * e.load() }
 
 // budget bounds how much of an endpoint's misery is passed on to the others: attempts
 // after the first may be a fifth of the requests, and some more for Services that
