@@ -137,7 +137,7 @@ func TestExternalAuth(t *testing.T) {
 		annotate(ingress("s", "sign.example", "/ a"), "auth-url", auth.URL+"/check", "auth-signin", "https://$host/start", "auth-method", "POST"),
 		annotate(ingress("k", "kept.example", "/ a"), "auth-url", auth.URL+"/check", "auth-cache-key", "$http_x_key", "auth-cache-duration", "200 1m"),
 		annotate(ingress("g", "gone.example", "/ a"), "auth-url", "http://127.0.0.1:1/"))
-	resp, _ := w.request("POST", "http://h.example/a/../b?c=d", strings.NewReader("body"), "X-User", "mallory", "X-Group", "root", "Cookie", "x=y")
+	resp, _ := w.request("POST", "http://h.example/a/../b?c=d", strings.NewReader("body"), "X-User", "mallory", "X-Group", "root", "Cookie", "x=y", "X-Forwarded-Proto", "https")
 	if resp.StatusCode != 200 || got.Get("X-User") != "alice" || got.Get("X-Group") != "" {
 		t.Errorf("%d, endpoint sees user %q group %q", resp.StatusCode, got.Get("X-User"), got.Get("X-Group"))
 	}
@@ -145,7 +145,7 @@ func TestExternalAuth(t *testing.T) {
 		t.Errorf("cookie %q", c)
 	}
 	for name, want := range map[string]string{"X-Original-Url": "http://h.example/b?c=d", "X-Original-Method": "POST", "X-Sent-From": "nginx-ingress-controller",
-		"X-Auth-Request-Redirect": "/b?c=d", "Cookie": "x=y", "X-Extra": "yes", "X-Real-Ip": "127.0.0.1"} {
+		"X-Auth-Request-Redirect": "/b?c=d", "Cookie": "x=y", "X-Extra": "yes", "X-Real-Ip": "127.0.0.1", "X-Forwarded-Proto": ""} {
 		if v := asked.Header.Get(name); v != want {
 			t.Errorf("the question has %s: %q, want %q", name, v, want)
 		}

@@ -163,7 +163,7 @@ func (h *held) keep(part []byte, memory int64) bool {
 // noFile tells once that there is no room for long bodies.
 func (s *Server) noFile(err error) {
 	s.fileless.Do(func() {
-		s.opts.Log.Warn("no file for the body of a request: long ones are passed on as they come", "error", err, "hint", "the gateway needs room in "+os.TempDir())
+		s.opts.Log.Warn("no file for the body of a request: long ones are passed on as they come", "err", err, "hint", "the gateway needs room in "+os.TempDir())
 	})
 }
 

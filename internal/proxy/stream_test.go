@@ -299,8 +299,27 @@ func TestGRPCReset(t *testing.T) {
 	}, "status of another request")
 }
 
+// TestBodyBeforeHead: a pod that sends DATA first has broken the stream, and nobody waits.
+func TestBodyBeforeHead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ing := ingress("i", "", "/ a")
+	ing.Annotations[nginx.Prefix+"backend-protocol"] = "GRPC"
+	w.set(service("a"), slice("a", muxed(t, func(f *http2.Framer, id uint32) { f.WriteData(id, false, []byte("abc")) })), ing)
+	for range 3 {
+		if resp, _ := w.get("http://h.example/"); resp.StatusCode != 502 {
+			t.Fatalf("status %d", resp.StatusCode)
+		}
+	}
+}
+
 // resetting is an endpoint that speaks HTTP/2 and resets every stream.
 func resetting(t *testing.T, code http2.ErrCode) netip.AddrPort {
+	return muxed(t, func(f *http2.Framer, id uint32) { f.WriteRSTStream(id, code) })
+}
+
+// muxed is an endpoint that speaks HTTP/2 and answers every stream as answer does.
+func muxed(t *testing.T, answer func(f *http2.Framer, id uint32)) netip.AddrPort {
 	return listening(t, func(c net.Conn) {
 		f := http2.NewFramer(c, c)
 		io.ReadFull(c, make([]byte, len(http2.ClientPreface)))
@@ -312,7 +331,7 @@ func resetting(t *testing.T, code http2.ErrCode) netip.AddrPort {
 				return
 			}
 			if h, ok := fr.(*http2.HeadersFrame); ok {
-				f.WriteRSTStream(h.StreamID, code)
+				answer(f, h.StreamID)
 			}
 		}
 	})

@@ -73,6 +73,10 @@ func (c *Conn) data(f *frame) error {
 		c.giveBack(size)
 		return c.late(f.id, s != nil)
 	}
+	if c.opts.Handle == nil && !s.got { // a response begins with its head: RFC 9113, section 8.1
+		c.giveBack(size)
+		return &StreamError{f.id, ProtocolError, false}
+	}
 	if size > s.window {
 		return &StreamError{f.id, FlowControlError, false}
 	}
