@@ -263,13 +263,13 @@ func TestHTTP3Streams(t *testing.T) {
 		}
 	})
 	t.Run("reset", func(t *testing.T) {
-		most.Store(0)
 		c := w.quicConn()
 		control, err := c.OpenUniStreamSync(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		control.Write([]byte{0, 4, 0}) // SETTINGS, without any
+		busiest := int64(0)
 		head := headersFrame(":method", "GET", ":scheme", "https", ":authority", "h.example", ":path", "/")
 		for until := time.Now().Add(2 * time.Second); time.Now().Before(until); {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -280,11 +280,15 @@ func TestHTTP3Streams(t *testing.T) {
 			}
 			s.Write(head)
 			time.Sleep(time.Millisecond)
+			n := w.server.active.Load() // a pod sees a request end only later
+			if busiest = max(busiest, n); n > 5 {
+				t.Fatalf("%d requests at a time", n)
+			}
 			s.CancelWrite(0)
 			s.CancelRead(0)
 		}
-		if n := most.Load(); n == 0 || n > 5 {
-			t.Errorf("%d requests at a time", n)
+		if busiest == 0 {
+			t.Error("no request has begun")
 		}
 	})
 }
