@@ -26,6 +26,7 @@ Server:
   echo [PORT...]              serve HTTP and UDP on $PORT (default 8080) and on every PORT;
                               UDP on $UDP_PORT instead, if that is set
                               HTTPS on $TLS_PORT, if that is set, with tls.crt and tls.key of $TLS_DIR
+                              FastCGI on $FCGI_PORT, if that is set
                               READY=false: start not ready; DRAIN: how long to serve after SIGTERM (1s)
                               DELAY: how late to answer (0s)
 Client:
@@ -106,6 +107,9 @@ func serve(ctx context.Context, env *cli.Env, args []string) error {
 	}
 	if port := env.Getenv("TLS_PORT"); port != "" {
 		cfg.TLSPorts, cfg.TLSDir = []string{port}, env.Getenv("TLS_DIR")
+	}
+	if port := env.Getenv("FCGI_PORT"); port != "" {
+		cfg.Scripts = []string{port}
 	}
 	if ready := env.Getenv("READY"); ready != "" {
 		b, err := strconv.ParseBool(ready)

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/fcgi"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,6 +20,7 @@ type Config struct {
 	TLSPorts []string // TCP: the same with TLS
 	TLSDir   string   // where tls.crt and tls.key are; "": a certificate is made
 	UDPPorts []string
+	Scripts  []string      // TCP: FastCGI
 	NotReady bool          // start with /readyz answering 503
 	Delay    time.Duration // how late to answer
 	Drain    time.Duration // how long to go on serving after the end was asked for
@@ -77,6 +80,8 @@ type server struct {
 	tcp  []net.Listener
 	tls  []net.Listener // TCP below TLS
 	udp  []net.PacketConn
+
+	scripts []net.Listener
 }
 
 // listen opens every port before anything is served, so that a port in use
@@ -95,6 +100,13 @@ func (s *server) listen() error {
 			return fmt.Errorf("listen for TLS: %w", err)
 		}
 		s.tls = append(s.tls, l)
+	}
+	for _, port := range s.cfg.Scripts {
+		l, err := net.Listen("tcp", listenAddr(port))
+		if err != nil {
+			return fmt.Errorf("listen for FastCGI: %w", err)
+		}
+		s.scripts = append(s.scripts, l)
 	}
 	for _, port := range s.cfg.UDPPorts {
 		c, err := net.ListenPacket("udp", listenAddr(port))
@@ -115,7 +127,7 @@ func listenAddr(port string) string {
 }
 
 func (s *server) start() <-chan error {
-	failed := make(chan error, len(s.tcp)+len(s.tls)+len(s.udp))
+	failed := make(chan error, len(s.tcp)+len(s.tls)+len(s.scripts)+len(s.udp))
 	serve := func(err error) {
 		if !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serve HTTP: %w", err)
@@ -126,6 +138,13 @@ func (s *server) start() <-chan error {
 	}
 	for _, l := range s.tls {
 		go func() { serve(s.http.ServeTLS(l, "", "")) }()
+	}
+	for _, l := range s.scripts {
+		go func() {
+			if err := fcgi.Serve(l, s.http.Handler); !errors.Is(err, net.ErrClosed) {
+				failed <- fmt.Errorf("serve FastCGI: %w", err)
+			}
+		}()
 	}
 	for _, c := range s.udp {
 		go func() {
@@ -139,7 +158,7 @@ func (s *server) start() <-chan error {
 
 func (s *server) close() {
 	s.http.Close() // its listeners too
-	for _, l := range append(s.tcp, s.tls...) {
+	for _, l := range slices.Concat(s.tcp, s.tls, s.scripts) {
 		l.Close() // one that was never served
 	}
 	for _, c := range s.udp {

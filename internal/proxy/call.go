@@ -274,7 +274,12 @@ func (c *call) take() ([]byte, bool) {
 // the client. From here on nothing can be tried again.
 func (c *call) deliver(up upstream) {
 	x, r := &c.exchange, &c.response
-	_, c.framed = up.(*link)
+	switch up.(type) {
+	case *link, *script:
+		c.framed = true
+	default:
+		c.framed = false
+	}
 	if r.Accel && c.obeyAccel() || c.reviseResponse() {
 		if c.pump != nil {
 			_ = c.pump.end()

@@ -13,7 +13,7 @@
 // that are passed on as they are); the clients, front with deliver and answer
 // (HTTP/1), stream (HTTP/2), third and errand (HTTP/3); handler (which rule, and what it asks
 // for in which order), policy and limit (who may ask), forward (which backend), call
-// (attempts, and the way of the response), header, pool, balance with hash, affinity, capacity and pace (which endpoint), endpoint and check (what is known of one); the endpoints, link (HTTP/1) and mux (HTTP/2), pump (bodies of requests).
+// (attempts, and the way of the response), header, pool, balance with hash, affinity, capacity and pace (which endpoint), endpoint and check (what is known of one); the endpoints, link (HTTP/1), mux (HTTP/2) and script (FastCGI), pump and hold (bodies of requests), backlog and compress (of responses).
 // Last: respond (answers of our own), accesslog, trace, metrics, admin. Every client
 // is a downstream of a call, every endpoint an upstream, and both see heads in the
 // form of HTTP/1. Invariants:

@@ -69,6 +69,12 @@ func (e *endpoint) connect(c *call, p route.Protocol, timeout time.Duration) (up
 	}
 	preamble := c.exchange.preamble(c.exchange.served.backend.Upstream.ProxyProtocol)
 	switch {
+	case p == route.FastCGI:
+		raw, err := e.dial(k, nil, timeout, preamble)
+		if err != nil {
+			return nil, err
+		}
+		return newScript(h1.NewConn(raw)), nil
 	case c.exchange.connects():
 		raw, err := e.dial(kind{}, nil, timeout, preamble)
 		if err != nil {

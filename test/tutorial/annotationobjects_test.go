@@ -63,6 +63,11 @@ metadata: {name: annotation-headers}
 data: {X-Custom: 'yes'}
 ---
 apiVersion: v1
+kind: ConfigMap
+metadata: {name: annotation-params}
+data: {HTTP_X_GIVEN: 'yes', SCRIPT_FILENAME: '/srv$fastcgi_script_name'}
+---
+apiVersion: v1
 kind: Secret
 metadata: {name: annotation-ca}
 stringData:
@@ -147,7 +152,7 @@ spec:
       - name: echo
         image: fairway.dev/echo:latest
         imagePullPolicy: IfNotPresent
-        env: [{name: TLS_PORT, value: "8443"}, {name: TLS_DIR, value: /tls}]
+        env: [{name: TLS_PORT, value: "8443"}, {name: TLS_DIR, value: /tls}, {name: FCGI_PORT, value: "9000"}]
         volumeMounts: [{name: tls, mountPath: /tls}]
       volumes:
       - {name: tls, secret: {secretName: annotation-server}}
@@ -178,7 +183,7 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: shut}
 spec: {podSelector: {matchLabels: {app: shut}}, policyTypes: [Ingress]}
-` + annotationService("many", "selector: {app: many, late: \"no\"}", 8080) + annotationService("secure", "selector: {app: many, late: \"no\"}", 8443) +
+` + annotationService("many", "selector: {app: many, late: \"no\"}", 8080) + annotationService("script", "selector: {app: many, late: \"no\"}", 9000) + annotationService("secure", "selector: {app: many, late: \"no\"}", 8443) +
 	annotationService("mixed", "selector: {app: many}", 8080) + annotationService("shut", "selector: {app: shut}", 8080) +
 	annotationService("nobody", "selector: {app: nobody}", 8080) + annotationService("half-keep", "", 8080) + annotationService("half-change", "", 8080) + annotationService("half-shut", "", 8080)
 

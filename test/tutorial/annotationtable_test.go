@@ -45,6 +45,8 @@ var podCases = []annotated{
 	{name: "vhost", annotations: "upstream-vhost $service_name.internal", text: "host: blue.internal"},
 	{name: "unlogged", annotations: "enable-access-log false", text: "pod: blue"}, // see testAccessLog
 	{name: "protocol", service: "secure", annotations: "backend-protocol HTTPS", text: "tls: TLS 1.3\npod: many"},
+	{name: "script", service: "script", annotations: "backend-protocol FCGI\nfastcgi-index index.php\nfastcgi-params-configmap annotation-params", method: "POST", body: 3, url: "/x/?y", text: "pod: many\nmethod: POST\npath: /x/\nquery: y\nheader X-Given: yes\nbody: xxx"},
+	{name: "script-not", annotations: "backend-protocol FCGI\nfastcgi-params-configmap absent", status: 503},
 	{name: "protocol-not", service: "secure", annotations: "backend-protocol HTTP", status: 400, text: "HTTP request to an HTTPS server"},
 	{name: "pod-name", service: "secure", annotations: "backend-protocol HTTPS\nproxy-ssl-verify on\nproxy-ssl-server-name on\nproxy-ssl-name pods.internal\nproxy-ssl-secret annotation-client", text: "tls server name: pods.internal\ntls client: CN=alice"},
 	{name: "pod-name-not", service: "secure", annotations: "backend-protocol HTTPS\nproxy-ssl-verify on\nproxy-ssl-name other.internal\nproxy-ssl-secret annotation-client", status: 502},

@@ -56,6 +56,7 @@ func groupTable() []group {
 		{"Limits", limitTable()},
 		{"Responses, errors, mirrors", responseTable()},
 		{"Traces", traceTable()},
+		{"FastCGI", scriptTable()},
 		{"Snippets", snippetTable()},
 		{"No effect needed", silentTable()},
 		{"Refused", refusedTable()},

@@ -112,7 +112,7 @@ func TestParseRejects(t *testing.T) {
 		{"rewrite-target", "/$uri", "AnnotationInvalid", "variable other than $1 to $9"},
 		{"rewrite-target", "/a;b", "AnnotationInvalid", `the character ';'`},
 		{"rewrite-target", "https://example.com/", "AnnotationInvalid", "is a URL"},
-		{"backend-protocol", "FCGI", "AnnotationInvalid", "write HTTP, HTTPS, AUTO_HTTP, GRPC or GRPCS"},
+		{"backend-protocol", "UWSGI", "AnnotationInvalid", "write HTTP, HTTPS, AUTO_HTTP, GRPC, GRPCS or FCGI"},
 		{"permanent-redirect", "new.example", "AnnotationInvalid", "begin it with https://"},
 		{"permanent-redirect", "https://x/$hostname", "AnnotationInvalid", "variable $hostname"},
 		{"permanent-redirect", "https://x/;return 200", "AnnotationInvalid", "the character ';'"},

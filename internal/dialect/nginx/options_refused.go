@@ -30,7 +30,7 @@ func refusedOptions() (out []Option) {
 	add("enable-syslog syslog-host syslog-port", "logs go to standard output and to nothing else", "let the cluster's collector take them from there")
 	add("enable-auth-access-log", "questions to auth-url are not logged", "look into the log of the service that answers them")
 	add("opentelemetry-config", "there is no such file here", "say the same by otlp-collector-host, otel-service-name and otel-sampler", "/etc/ingress-controller/telemetry/opentelemetry.toml")
-	add("enable-modsecurity enable-owasp-modsecurity-crs modsecurity-snippet", "Fairway has no ModSecurity", "put a web application firewall behind it, as a Service of its own")
+	add("enable-modsecurity enable-owasp-modsecurity-crs modsecurity-snippet", "Fairway has no ModSecurity, which is a library in C", "put a web application firewall behind it, as a Service of its own")
 	add("main-snippet http-snippet stream-snippet", "it is nginx's configuration, and there is no nginx", "look for an option or an annotation that does the same")
 	add("ssl-session-ticket-key", "keys of session tickets are made from a seed of your own, and change with time", "say --tls-ticket-seed FILE")
 	add("ssl-early-data", "early data of TLS 1.3 can be sent again by others, and is not taken", "remove it")

@@ -5,15 +5,10 @@ import "github.com/fairway-net/fairway/internal/dialect"
 // refusedTable has what ingress-nginx knows and Fairway does not do, so that a
 // missing feature is told from a spelling mistake.
 func refusedTable() []Annotation {
-	const (
-		waf  = "Fairway has no ModSecurity"
-		fcgi = "Fairway does not speak FastCGI"
-	)
+	const waf = "Fairway has no ModSecurity, which is a library in C"
 	return []Annotation{
 		refused("enable-modsecurity", dialect.Low, waf, "put a web application firewall behind it, as a Service of its own"),
 		refused("enable-owasp-core-rules", dialect.Low, waf, "put a web application firewall behind it, as a Service of its own"),
-		refused("fastcgi-index", dialect.Medium, fcgi, "let a web server in the pod speak HTTP for the program"),
-		refused("fastcgi-params-configmap", dialect.Medium, fcgi, "let a web server in the pod speak HTTP for the program"),
 		refused("modsecurity-snippet", dialect.Critical, waf, "put a web application firewall behind it, as a Service of its own"),
 		refused("modsecurity-transaction-id", dialect.High, waf, "put a web application firewall behind it, as a Service of its own"),
 		refused("stream-snippet", dialect.Critical, "it is nginx's configuration for connections that are not HTTP", "use a Service of type LoadBalancer"),

@@ -65,6 +65,7 @@ type Settings struct {
 	Mirror    Mirror
 	Response  Response
 	Trace     Trace
+	Script    Script
 	SetHeader []Header // further headers for the pods, from a snippet
 	Ciphers   []uint16 // of TLS 1.2; nil: Go's
 
@@ -264,6 +265,7 @@ const (
 	HTTPS    Protocol = "HTTPS"
 	GRPC     Protocol = "GRPC"
 	GRPCS    Protocol = "GRPCS"
+	FCGI     Protocol = "FCGI"
 	AutoHTTP Protocol = "AUTO_HTTP" // that of the client
 )
 

@@ -9,7 +9,7 @@ import (
 func proxyTable() []Annotation {
 	return []Annotation{
 		{dialect.Doc{Key: "backend-protocol", Default: "HTTP", Scope: dialect.Location, Risk: dialect.Low,
-			Text: "Protocol spoken with the pods: HTTP, HTTPS (certificate not verified), AUTO_HTTP (that of the client), GRPC or GRPCS; FCGI is refused"},
+			Text: "Protocol spoken with the pods: HTTP, HTTPS (certificate not verified), AUTO_HTTP (that of the client), GRPC, GRPCS or FCGI (FastCGI)"},
 			func(s *Settings, v string) error { return set(&s.BackendProtocol, v, parseProtocol) }},
 		{dialect.Doc{Key: "client-body-buffer-size", Default: "8k", Scope: dialect.Location, Risk: dialect.Low, Effect: dialect.Partly,
 			Text: "How much of a body that is not passed on yet stays in memory; the rest of it goes to a file. Less than 16k is 16k"},

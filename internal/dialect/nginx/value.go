@@ -21,10 +21,10 @@ func parseBool(v string) (bool, error) {
 
 func parseProtocol(v string) (Protocol, error) {
 	switch p := Protocol(strings.ToUpper(strings.TrimSpace(v))); p {
-	case HTTP, HTTPS, GRPC, GRPCS, AutoHTTP:
+	case HTTP, HTTPS, GRPC, GRPCS, FCGI, AutoHTTP:
 		return p, nil
 	}
-	return "", &dialect.ValueError{Problem: fmt.Sprintf("backend protocol %q is not supported", v), Fix: "write HTTP, HTTPS, AUTO_HTTP, GRPC or GRPCS"}
+	return "", &dialect.ValueError{Problem: fmt.Sprintf("backend protocol %q is not supported", v), Fix: "write HTTP, HTTPS, AUTO_HTTP, GRPC, GRPCS or FCGI"}
 }
 
 // parseTarget accepts a path, with an optional query, whose only variables are

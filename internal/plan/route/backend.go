@@ -64,6 +64,8 @@ const (
 	H2C   Protocol = "h2c"   // HTTP/2 without TLS, by prior knowledge; what gRPC speaks
 	HTTPS Protocol = "https" // HTTP/1.1 or 2 over TLS; the certificate is not verified
 	H2    Protocol = "h2"    // HTTP/2 over TLS; the certificate is not verified
+
+	FastCGI Protocol = "fcgi" // by Forward.Script
 )
 
 // Multiplexed reports whether it is HTTP/2, whose requests and responses may go on side by

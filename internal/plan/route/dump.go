@@ -174,6 +174,9 @@ func (f *Forward) dump(w io.Writer) {
 	if f.Hold != nginx.Defaults().BodyMemory {
 		fmt.Fprintf(w, " hold %d", f.Hold)
 	}
+	if s := f.Script; s != nil {
+		fmt.Fprintf(w, " script index %q params %v", s.Index, s.Params)
+	}
 	if b := f.Backlog; b != nil {
 		fmt.Fprintf(w, " backlog %d in memory, %d in a file", b.Memory, b.File)
 	}

@@ -34,6 +34,7 @@ type fragment struct {
 	backendTLS     *BackendTLS
 	edit           *HeaderEdit
 	errors         *Errors
+	script         *Script
 	defaultBackend *BackendKey
 	when           *When
 	connect        bool // CONNECT opens a tunnel
@@ -75,6 +76,7 @@ func translate(ing *model.Ingress, r *reading) *fragment {
 	f.readEdit(r)
 	f.readBackends(r)
 	f.readHeaders(r)
+	f.readScript(r)
 	defer func() { f.needs = r.seen }()
 	if ing.Default != nil {
 		rule := f.rule(*ing.Default, "spec.defaultBackend", "spec.defaultBackend")
@@ -179,6 +181,7 @@ func (f *fragment) toBackend(key BackendKey) *Forward {
 	out := &Forward{Targets: []Target{{Backend: key, Weight: 1}}, Protocol: protocol(s.BackendProtocol), AutoTLS: s.BackendProtocol == nginx.AutoHTTP,
 		Timeouts: Timeouts{Connect: s.ConnectTimeout, Send: s.SendTimeout, Read: s.ReadTimeout}, Tries: s.Tries,
 		TLS: f.backendTLS, Fallback: f.defaultBackend, Connect: f.connect, Retry: retry(&s.NextUpstream), Balance: balance(&s.Balance)}
+	out.Script = f.script
 	if s.HoldBody {
 		out.Hold = max(s.BodyMemory, 1)
 	}
@@ -260,7 +263,7 @@ func secure(s *nginx.Settings) Secure {
 }
 
 func protocol(p nginx.Protocol) Protocol {
-	return map[nginx.Protocol]Protocol{nginx.HTTP: HTTP1, nginx.HTTPS: HTTPS, nginx.GRPC: H2C, nginx.GRPCS: H2}[p]
+	return map[nginx.Protocol]Protocol{nginx.HTTP: HTTP1, nginx.HTTPS: HTTPS, nginx.GRPC: H2C, nginx.GRPCS: H2, nginx.FCGI: FastCGI}[p]
 }
 
 // certRef reads an item of spec.tls. Without hosts it is for all hosts of the

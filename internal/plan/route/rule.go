@@ -126,6 +126,7 @@ type Forward struct {
 
 	Balance  *Balance    // nil: endpoints take turns
 	Retry    *Retry      // nil: after errors and timeouts
+	Script   *Script     // of FastCGI; nil for all other protocols
 	TLS      *BackendTLS // nil: certificates of endpoints are not verified
 	Fallback *BackendKey // takes the requests where no endpoint is ready; nil: nobody
 	Connect  bool        // CONNECT opens a tunnel to an endpoint; else it is refused

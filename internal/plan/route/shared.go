@@ -46,7 +46,7 @@ type plainForward struct {
 
 // forward returns a Forward that is equal to f, which may be nil.
 func (s *shared) forward(f *Forward) *Forward {
-	if f == nil || len(f.Targets) != 1 || f.Canary != nil || f.Affinity != nil || f.Balance != nil || f.Retry != nil || f.TLS != nil || f.Fallback != nil || f.Optional || f.Connect || f.Backlog != nil || len(f.Set)+len(f.Vars) > 0 {
+	if f == nil || len(f.Targets) != 1 || f.Canary != nil || f.Affinity != nil || f.Balance != nil || f.Retry != nil || f.TLS != nil || f.Fallback != nil || f.Optional || f.Connect || f.Backlog != nil || f.Script != nil || len(f.Set)+len(f.Vars) > 0 {
 		return f
 	}
 	t := &f.Targets[0]

@@ -22,7 +22,7 @@ func TestSharedForward(t *testing.T) {
 	values := map[string]any{
 		"Targets": []Target{other}, "Canary": &Canary{}, "Protocol": H2C, "AutoTLS": true, "Timeouts": Timeouts{Read: time.Second}, "Tries": 2,
 		"Host": "other.example", "Set": []Header{{}}, "Affinity": &Affinity{}, "Balance": &Balance{}, "Retry": &Retry{}, "TLS": &BackendTLS{},
-		"Fallback": &target.Backend, "Optional": true, "Connect": true, "Hold": int64(7), "Backlog": &Backlog{}, "Vars": []Field{{Value: dialect.Template{}}},
+		"Fallback": &target.Backend, "Optional": true, "Connect": true, "Hold": int64(7), "Backlog": &Backlog{}, "Script": &Script{}, "Vars": []Field{{Value: dialect.Template{}}},
 	}
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Forward]()) {
 		f := plain()
