@@ -294,6 +294,20 @@ return 404 "no ${host}";`}, o)
 	}
 }
 
+// TestSnippetBuffers: the units are nginx's.
+func TestSnippetBuffers(t *testing.T) {
+	o := NewOptions()
+	o.AllowSnippets = true
+	s, rejected := Parse(ref, map[string]string{Prefix + "configuration-snippet": `proxy_buffering on; proxy_buffers 8 16k; proxy_request_buffering off; client_body_buffer_size 1m;
+limit_rate 100k; limit_rate_after 500; access_log off; proxy_buffers 8; access_log /x main; limit_rate $x;`}, o)
+	if !s.Buffering || s.Buffers != 8 || s.BufferSize != 16<<10 || s.HoldBody || s.BodyMemory != 1<<20 || s.Limits.Rate != 100<<10 || s.Limits.RateAfter != 500 || s.AccessLog {
+		t.Errorf("%+v", s)
+	}
+	if len(rejected) != 3 {
+		t.Errorf("rejected: %v", rejected)
+	}
+}
+
 func TestOptions(t *testing.T) {
 	old, ours := model.Ref{Kind: model.KindConfigMap, Name: model.Name{Namespace: "ingress-nginx", Name: "c"}}, model.Ref{Kind: model.KindConfigMap, Name: model.Name{Namespace: "f", Name: "c"}}
 	o, rejected := ParseOptions([]model.Ref{old, ours}, []map[string]string{

@@ -32,7 +32,7 @@ func directiveOf(key string) func(*Settings, directive) error {
 }
 
 const allowed = "more_set_headers, more_clear_headers, more_set_input_headers, add_header, proxy_set_header, proxy_hide_header, allow, deny, satisfy, return, " +
-	"client_max_body_size, proxy_read_timeout, proxy_send_timeout, proxy_connect_timeout, proxy_next_upstream, proxy_next_upstream_tries, and sizes of buffers"
+	"client_max_body_size, proxy_read_timeout, proxy_send_timeout, proxy_connect_timeout, proxy_next_upstream, proxy_next_upstream_tries, proxy_buffering, proxy_request_buffering, limit_rate, limit_rate_after, access_log off, and sizes of buffers"
 
 // directive is one statement of a snippet.
 type directive struct {
@@ -142,11 +142,31 @@ func (s *Settings) locationDirective(d directive) error {
 		return s.returnDirective(d)
 	case "allow", "deny":
 		return s.accessDirective(d)
+	case "proxy_buffers":
+		if len(d.args) != 2 {
+			return &dialect.ValueError{Problem: "it has a number and a size", Fix: "write proxy_buffers 8 4k"}
+		}
+		if err := set(&s.Buffers, d.args[0], parseBuffers); err != nil {
+			return err
+		}
+		return set(&s.BufferSize, d.args[1], parseMemory)
+	case "limit_rate", "limit_rate_after": // in octets, and not in kilobytes as the annotations
+		to := &s.Limits.Rate
+		if d.name == "limit_rate_after" {
+			to = &s.Limits.RateAfter
+		}
+		return set(to, strings.Join(d.args, " "), parseSize)
+	case "access_log":
+		if len(d.args) != 1 || d.args[0] != "off" {
+			return &dialect.ValueError{Problem: "there is one access log", Fix: "write access_log off, or nothing"}
+		}
+		s.AccessLog = false
+		return nil
 	}
 	row, ok := map[string]string{
 		"client_max_body_size": "proxy-body-size", "proxy_read_timeout": "proxy-read-timeout", "proxy_send_timeout": "proxy-send-timeout",
 		"proxy_connect_timeout": "proxy-connect-timeout", "proxy_next_upstream": "proxy-next-upstream", "proxy_next_upstream_tries": "proxy-next-upstream-tries",
-		"satisfy": "satisfy", "proxy_buffering": "proxy-buffering", "proxy_buffer_size": "proxy-buffer-size", "proxy_buffers": "proxy-buffers-number",
+		"satisfy": "satisfy", "proxy_buffering": "proxy-buffering", "proxy_buffer_size": "proxy-buffer-size",
 		"proxy_busy_buffers_size": "proxy-busy-buffers-size", "proxy_request_buffering": "proxy-request-buffering", "client_body_buffer_size": "client-body-buffer-size",
 		"proxy_http_version": "proxy-http-version", "proxy_max_temp_file_size": "proxy-max-temp-file-size",
 	}[d.name]
