@@ -26,6 +26,7 @@ type backlog struct {
 	file    *os.File
 	from    int64 // of the file: where what is not passed on begins
 	to      int64 // and ends
+	size    int64 // of the file
 	flushed bool  // a flush was asked for
 	writing bool  // the client is being written to
 	ended   bool
@@ -67,15 +68,27 @@ func (b *backlog) write(part []byte, _ bool) error {
 	return nil
 }
 
-// room says whether n more octets may wait. Where nothing waits any number may.
+// room says whether n more octets may wait: where nothing waits any number may. All files
+// of the gateway together have a bound.
 func (b *backlog) room(n int) bool {
 	waiting := int64(len(b.mem)) + b.to - b.from
-	return waiting == 0 || waiting+int64(n) <= int64(b.limits.Memory)+b.limits.File
+	switch {
+	case waiting == 0, b.inMemory(n):
+		return true
+	case waiting+int64(n) > b.limits.Memory+b.limits.File:
+		return false
+	}
+	return b.to+int64(n) <= b.size || b.s.held.Load()+int64(n) <= heldMost
+}
+
+// inMemory says that n more octets stay in memory, as nothing is in the file.
+func (b *backlog) inMemory(n int) bool {
+	return b.to == b.from && (int64(len(b.mem)+n) <= b.limits.Memory || len(b.mem) == 0)
 }
 
 // keep puts a part behind what waits: in memory, if there is room and nothing in the file.
 func (b *backlog) keep(part []byte) {
-	if b.to == b.from && (int64(len(b.mem)+len(part)) <= b.limits.Memory || len(b.mem) == 0) {
+	if b.inMemory(len(part)) {
 		b.mem = append(b.mem, part...)
 		return
 	}
@@ -103,7 +116,10 @@ func (b *backlog) keep(part []byte) {
 		}
 		return
 	}
-	b.to += int64(len(part))
+	if b.to += int64(len(part)); b.to > b.size {
+		b.s.held.Add(b.to - b.size)
+		b.size = b.to
+	}
 }
 
 // run passes on what waits, to the end.
@@ -217,6 +233,8 @@ func (b *backlog) close() {
 	if b.file != nil {
 		_ = b.file.Close()
 		b.file = nil
+		b.s.held.Add(-b.size)
+		b.size = 0
 	}
 }
 

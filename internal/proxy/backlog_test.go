@@ -106,9 +106,14 @@ func TestBacklog(t *testing.T) {
 			resp.Body.Close()
 		}
 	}
+	w.server.held.Store(heldMost) // no room for files, so that the pod waits
+	if resp, text := w.get("http://file.example/?n=300000"); resp.StatusCode != 200 || strings.Count(text, "\n") != 300_000 {
+		t.Errorf("without room: %d, %d octets", resp.StatusCode, len(text))
+	}
+	w.server.held.Store(0)
 	conn := w.raw("http") // who goes away is noticed
 	conn.send("GET /?n=3000000 HTTP/1.1\r\nHost: file.example\r\n\r\n")
 	time.Sleep(50 * time.Millisecond)
 	conn.Close()
-	eventually(t, func() bool { return w.server.active.Load() == 0 }, "nothing is under way")
+	eventually(t, func() bool { return w.server.active.Load() == 0 && w.server.held.Load() == 0 }, "nothing is under way, and no file there")
 }

@@ -16,8 +16,8 @@ import (
 // be sent to another one. What is short stays in memory, what is long goes to a file.
 
 // The bounds of bodies that are held: what stays in memory of one, if the rule does not
-// say more, and what all that are held together may have. Bodies beyond that are passed
-// on as they come.
+// say more, and what all that are held together may have, with the files of backlogs. Bodies
+// beyond that are passed on as they come.
 const (
 	heldInMemory = 16 << 10
 	heldMost     = 2 << 30

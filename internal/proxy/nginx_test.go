@@ -173,7 +173,7 @@ var (
 	comparedResponse = []string{"Location", "Refresh", "Www-Authenticate", "Set-Cookie", "Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers",
 		"Access-Control-Allow-Credentials", "Access-Control-Max-Age", "Access-Control-Expose-Headers", "X-Custom", "X-Who", "X-Hidden", "X-Twice", "Etag", "Last-Modified", "Content-Range", "Vary", "Allow", "Retry-After"}
 	comparedRequest = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme", "X-Real-Ip", "X-Original-Forwarded-For", "X-Original-Forwarded-Host",
-		"Authorization", "X-User", "X-Forwarded-Prefix", "User-Agent", "Accept", "X-Code", "X-Format", "X-Original-Uri", "X-Original-Url", "X-Original-Method", "X_under_score", "X-Under_score", "Proxy", "Cookie", "Connection", "Content-Type", "Range", "If-None-Match", "If-Modified-Since", "Accept-Encoding", "Content-Encoding", "Referer", "Origin"}
+		"Authorization", "X-User", "X-Forwarded-Prefix", "User-Agent", "Accept", "X-Code", "X-Format", "X-Namespace", "X-Ingress-Name", "X-Service-Name", "X-Service-Port", "X-Original-Uri", "X-Original-Url", "X-Original-Method", "X_under_score", "X-Under_score", "Proxy", "Cookie", "Connection", "Content-Type", "Range", "If-None-Match", "If-Modified-Since", "Accept-Encoding", "Content-Encoding", "Referer", "Origin"}
 )
 
 // differences compares what became of a request.

@@ -340,5 +340,5 @@ func responseTwins(echoed func(string, ...string) (func(*rand.Rand) ask, int), c
 }
 
 func errorLocation(code int) string {
-	return fmt.Sprintf("  location @%d { internal; proxy_intercept_errors off; proxy_set_header X-Code %[1]d; proxy_set_header X-Format $http_accept; proxy_set_header X-Original-URI $request_uri; proxy_set_header Host $http_host; rewrite ^ / break; proxy_pass http://pages; }\n", code)
+	return fmt.Sprintf("  location @%d { internal; proxy_intercept_errors off; proxy_set_header X-Code %[1]d; proxy_set_header X-Format $http_accept; proxy_set_header X-Original-URI $request_uri; proxy_set_header X-Namespace default; proxy_set_header X-Ingress-Name pages-example; proxy_set_header X-Service-Name main; proxy_set_header X-Service-Port 80; proxy_set_header Host $http_host; rewrite ^ / break; proxy_pass http://pages; }\n", code)
 }
