@@ -24,12 +24,12 @@ func TestBandwidthLikeNginx(t *testing.T) {
 	main := w.endpoint("main")
 	w.startNginx([]twin{{host: "slow.example", server: "  location / { proxy_buffering on; limit_rate 64k; limit_rate_after 32k;" + passing + "}\n"}}, map[string]string{"main": "server " + main + ";"})
 	w.set(service("main"), slice("main", netip.MustParseAddrPort(main)), annotate(ingress("i", "slow.example", "/ main"), "limit-rate", "64", "limit-rate-after", "32"))
-	for _, lines := range []int{1000, 10_000, 20_000} { // of ten octets
+	for _, lines := range []int{1000, 30_000} { // of ten octets
 		var took []time.Duration
 		for _, addr := range w.both() {
 			took = append(took, w.send(addr, ask{method: "GET", host: "slow.example", target: fmt.Sprint("/?more=", lines)}, nil).took)
 		}
-		if d := (took[1] - took[0]).Abs(); d > took[0]/5+300*time.Millisecond {
+		if d := (took[1] - took[0]).Abs(); d > 1300*time.Millisecond || lines == 30_000 && took[1] < 3*time.Second { // nginx counts whole seconds of its clock
 			t.Errorf("%d lines: %v, nginx %v", lines, took[1], took[0])
 		}
 	}
