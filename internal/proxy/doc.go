@@ -8,15 +8,25 @@
 // request to the endpoint and reads the response; another one moves a long body only
 // while somebody has to be waited for (pump).
 //
-// The files follow a request: server (life cycle), handover (to the next process),
-// listen (connections), preamble (what comes before HTTP and TLS), tls, layer4 (ports
-// that are passed on as they are); the clients, front with deliver and answer
-// (HTTP/1), stream (HTTP/2), third and errand (HTTP/3); handler (which rule, and what it asks
-// for in which order), policy and limit (who may ask), forward (which backend), call
-// (attempts, and the way of the response), header, pool, balance with hash, affinity, capacity and pace (which endpoint), endpoint and check (what is known of one); the endpoints, link (HTTP/1), mux (HTTP/2) and script (FastCGI), pump and hold (bodies of requests), backlog and compress (of responses).
-// Last: respond (answers of our own), accesslog, trace, metrics, admin. Every client
-// is a downstream of a call, every endpoint an upstream, and both see heads in the
-// form of HTTP/1. Invariants:
+// The files follow a request:
+//
+//   - the process: server (life cycle), handover (to the next process), listen (its
+//     connections), tls, preamble (what comes before HTTP and TLS), layer4 (ports and names
+//     that are passed on as they are), admin
+//   - clients: front with deliver and answer (HTTP/1), stream (HTTP/2), third with errand and
+//     quic (HTTP/3), clients (their limits). Each is a downstream of a call
+//   - what a rule asks for: handler (in which order), client and policy (who it is, and who may
+//     ask), clientcert, distinguished, password, digest, auth, limit, connect, header, variable
+//   - which endpoint: forward (which backend), pool, balance with hash, affinity, capacity and
+//     pace; endpoint and check (what is known of one)
+//   - the exchange with it: call (attempts, and the way of the response), prepare, hold (bodies
+//     that wait until all has come), pump (bodies under way), mirror with spool; link (HTTP/1), mux
+//     (HTTP/2) and script (FastCGI). Each is an upstream of a call
+//   - the response: revise and replace, accel, compress, throttle, backlog, errorpage, respond
+//     (answers of our own)
+//   - what is told of it: accesslog, logformat, trace, metrics, routemetric
+//
+// Upstreams and downstreams see heads in the form of HTTP/1. Invariants:
 //
 //   - Apply swaps the plan as a whole. A request keeps the rule that it began
 //     with; no connection, stream or upgraded connection is ever closed because
