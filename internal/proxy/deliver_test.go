@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -29,11 +28,7 @@ func TestHeadBeforeBody(t *testing.T) {
 		<-free
 		io.WriteString(rw, "event")
 	})
-	first, second := httptest.NewServer(pod), httptest.NewUnstartedServer(pod)
-	second.Config.Protocols = cleartext()
-	second.Start()
-	t.Cleanup(first.Close)
-	t.Cleanup(second.Close)
+	first, second := handled(t, pod), handledInHTTP2(t, pod)
 	svc := service("b")
 	svc.Ports[0].AppProtocol = "kubernetes.io/h2c"
 	old := listening(t, func(c net.Conn) { // whose body is all until the end of the connection
@@ -96,10 +91,7 @@ func TestRefusedStream(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[http2.ErrCode]int{http2.ErrCodeRefusedStream: 200, http2.ErrCodeInternal: 502} {
 		w := newWorld(t)
-		good := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { _, _ = io.Copy(rw, r.Body) }))
-		good.Config.Protocols = cleartext()
-		good.Start()
-		t.Cleanup(good.Close)
+		good := handledInHTTP2(t, func(rw http.ResponseWriter, r *http.Request) { _, _ = io.Copy(rw, r.Body) })
 		bad := resetting(t, code)
 		svc := service("a")
 		svc.Ports[0].AppProtocol = "kubernetes.io/h2c"

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/fairway-net/fairway/internal/testkit"
 )
 
 // TestAmbiguousRequests: what two parsers may read differently is refused and
@@ -127,8 +125,7 @@ func TestURIAsItCame(t *testing.T) {
 func TestTwoFramings(t *testing.T) {
 	w := newWorld(t)
 	conns := make(chan string, 8)
-	l, _, addr := testkit.Loopback(t)
-	testkit.Accept(l, func(conn net.Conn) {
+	addr := listening(t, func(conn net.Conn) {
 		r := bufio.NewReader(conn)
 		for n := 1; ; n++ {
 			if _, err := http.ReadRequest(r); err != nil {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -82,7 +81,7 @@ func muxed(t *testing.T, answer func(f *http2.Framer, id uint32)) netip.AddrPort
 func TestGRPC(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	s := handledInHTTP2(t, func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/grpc")
 		if r.URL.Path == "/s/fails" {
 			rw.Header().Set("Grpc-Status", "5")
@@ -101,10 +100,7 @@ func TestGRPC(t *testing.T) {
 		}
 		rw.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
 		rw.Header().Set(http.TrailerPrefix+"Grpc-Message", r.Trailer.Get("X-Sum"))
-	}))
-	s.Config.Protocols = cleartext()
-	s.Start()
-	t.Cleanup(s.Close)
+	})
 	ing := ingress("i", "", "/ a")
 	ing.Annotations[nginx.Prefix+"backend-protocol"] = "GRPC"
 	w.set(service("a"), slice("a", addrOf(s)), ing)

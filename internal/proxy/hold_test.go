@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -80,26 +79,11 @@ func TestHeldIsSentAgain(t *testing.T) {
 		b, err := io.ReadAll(r.Body)
 		fmt.Fprintf(rw, "%d %v %v", len(b), err, strings.Trim(string(b), "x") == "")
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
 	var broken atomic.Int64
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { // some of the body, and no more
-				_, _ = io.ReadFull(c, make([]byte, 3000))
-				broken.Add(1)
-				c.Close()
-			}()
-		}
-	}()
-	bad := netip.MustParseAddrPort(l.Addr().String())
+	bad := listening(t, func(c net.Conn) { // some of the body, and no more
+		_, _ = io.ReadFull(c, make([]byte, 3000))
+		broken.Add(1)
+	})
 	w.set(service("a"), sliceNamed("a-1", "a", bad), sliceNamed("a-2", "a", addrOf(good)), annotate(ingress("i", "h.example", "/ a"), "proxy-body-size", "0"), secret(t, "none"))
 	clients := map[string]*http.Client{"http": w.client(), "https": w.client(), "h3": w.thirdClient()}
 	for name, c := range clients {

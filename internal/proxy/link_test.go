@@ -106,16 +106,12 @@ func listening(t *testing.T, serve func(net.Conn)) netip.AddrPort {
 // TestHTTP1ClientHTTP2Endpoint: what one side has and the other has not is made up for.
 func TestHTTP1ClientHTTP2Endpoint(t *testing.T) {
 	w := newWorld(t)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	s := handledInHTTP2(t, func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Trailer", "Grpc-Status")
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(rw, "%s %s %s %s", r.Proto, r.Method, r.RequestURI, body)
 		rw.Header().Set("Grpc-Status", "0")
-	}))
-	s.Config.Protocols = new(http.Protocols)
-	s.Config.Protocols.SetUnencryptedHTTP2(true)
-	s.Start()
-	t.Cleanup(s.Close)
+	})
 	ing := ingress("i", "", "/ a")
 	ing.Annotations[nginx.Prefix+"backend-protocol"] = "GRPC"
 	w.set(service("a"), slice("a", addrOf(s)), ing)
@@ -139,15 +135,11 @@ func TestHTTP1ClientHTTP2Endpoint(t *testing.T) {
 // TestBrokenHTTP2Response: a response that breaks off does not look complete.
 func TestBrokenHTTP2Response(t *testing.T) {
 	w := newWorld(t)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	s := handledInHTTP2(t, func(rw http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(rw, "begun")
 		rw.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
-	}))
-	s.Config.Protocols = new(http.Protocols)
-	s.Config.Protocols.SetUnencryptedHTTP2(true)
-	s.Start()
-	t.Cleanup(s.Close)
+	})
 	ing := ingress("i", "", "/ a")
 	ing.Annotations[nginx.Prefix+"backend-protocol"] = "GRPC"
 	w.set(service("a"), slice("a", addrOf(s)), ing)

@@ -257,17 +257,13 @@ func TestSpread(t *testing.T) {
 
 func TestTrailersAndHTTP2Backend(t *testing.T) {
 	w := newWorld(t)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	s := handledInHTTP2(t, func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/grpc")
 		rw.Header().Set("Trailer", "Grpc-Status")
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(rw, "%s te=%s %s", r.Proto, r.Header.Get("Te"), body)
 		rw.Header().Set("Grpc-Status", "0")
-	}))
-	s.Config.Protocols = new(http.Protocols)
-	s.Config.Protocols.SetUnencryptedHTTP2(true)
-	s.Start()
-	t.Cleanup(s.Close)
+	})
 	byApp, byAnnotation := service("a"), service("b")
 	byApp.Ports[0].AppProtocol = "kubernetes.io/h2c"
 	annotated := ingress("b", "b.example", "/ b")

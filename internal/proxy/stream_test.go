@@ -274,6 +274,15 @@ func cleartext() *http.Protocols {
 	return p
 }
 
+// handledInHTTP2 is handled, but that the backend speaks HTTP/2 only.
+func handledInHTTP2(t *testing.T, f http.HandlerFunc) *httptest.Server {
+	s := httptest.NewUnstartedServer(f)
+	s.Config.Protocols = cleartext()
+	s.Start()
+	t.Cleanup(s.Close)
+	return s
+}
+
 // TestLargeBodies passes windows, frames and buffers many times over, both ways and
 // between all versions.
 func TestLargeBodies(t *testing.T) {

@@ -302,10 +302,7 @@ func (w *world) extendedConnect(protocol, host string) *h2.Stream {
 // TestWebSocketRefused: an endpoint that speaks HTTP/2 without extended CONNECT.
 func TestWebSocketRefused(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("asked") }))
-	s.Config.Protocols = cleartext()
-	s.Start()
-	t.Cleanup(s.Close)
+	s := handledInHTTP2(t, func(http.ResponseWriter, *http.Request) { t.Error("asked") })
 	w := newWorld(t)
 	svc := service("a")
 	svc.Ports[0].AppProtocol = "kubernetes.io/h2c"
@@ -328,10 +325,7 @@ func TestEarlyHints(t *testing.T) {
 	})
 	first := httptest.NewServer(h)
 	t.Cleanup(first.Close)
-	second := httptest.NewUnstartedServer(h)
-	second.Config.Protocols = cleartext()
-	second.Start()
-	t.Cleanup(second.Close)
+	second := handledInHTTP2(t, h)
 	w := newWorld(t, func(o *Options) { o.HTTP3 = true })
 	svc := service("second")
 	svc.Ports[0].AppProtocol = "kubernetes.io/h2c"
