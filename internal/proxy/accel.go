@@ -110,11 +110,7 @@ func (x *exchange) restart() {
 
 // dropBody makes the request one without a body. What has come of it is nobody's.
 func (c *call) dropBody() {
-	if c.pump != nil {
-		_ = c.pump.end()
-		c.pump.free()
-		c.pump = nil
-	}
+	c.dropPump()
 	c.letGo()
 	c.request.Chunked, c.request.Length, c.exchange.length = false, -1, 0
 	c.small, c.whole, c.empty = nil, false, false

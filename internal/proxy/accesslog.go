@@ -153,13 +153,7 @@ func (x *exchange) logged(name string) (value string, number, ok bool) {
 	case "host":
 		return x.host, false, true
 	case "path":
-		if x.asked != "" {
-			return x.asked, false, true
-		}
-		if x.query != "" {
-			return x.path + "?" + x.query, false, true
-		}
-		return x.path, false, true
+		return x.askedURI(), false, true
 	case "proto":
 		return x.proto, false, true
 	case "status":

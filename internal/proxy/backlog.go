@@ -93,14 +93,13 @@ func (b *backlog) keep(part []byte) {
 		return
 	}
 	if b.file == nil {
-		f, err := os.CreateTemp("", "fairway-response-")
+		f, err := nameless()
 		if err != nil {
 			b.s.noFile(err)
 			b.limits.File = 0 // the endpoint waits instead
 			b.mem = append(b.mem, part...)
 			return
 		}
-		_ = os.Remove(f.Name())
 		b.file = f
 	}
 	if b.from == b.to {

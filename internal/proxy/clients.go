@@ -38,16 +38,18 @@ func (x *exchange) unlogged() bool {
 	if x.plan == nil || len(x.plan.Options.Unlogged) == 0 {
 		return false
 	}
-	uri := x.path
-	if x.query != "" {
-		uri += "?" + x.query
-	}
+	uri := x.askedURI()
 	for _, re := range x.plan.Options.Unlogged {
 		if re.MatchString(uri) {
 			return true
 		}
 	}
 	return false
+}
+
+// last says whether the nth request of a connection is its last.
+func last(limits *nginx.Clients, n int) bool {
+	return limits.Idle == 0 || limits.Requests > 0 && n >= limits.Requests
 }
 
 // tlsOf is what the plan says of TLS for all hosts.

@@ -88,10 +88,7 @@ func (d *digests) verify(x *exchange, p *route.Password) (bool, string) {
 	}
 	a := parameters(rest)
 	ha1, exists := p.Users[a["username"]]
-	uri := x.path
-	if x.query != "" {
-		uri += "?" + x.query
-	}
+	uri := x.askedURI()
 	if !exists || a["realm"] != p.Realm || a["qop"] != "auth" || a["uri"] != uri {
 		return false, challenge(false)
 	}

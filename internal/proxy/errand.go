@@ -43,10 +43,7 @@ func (s *Server) serveThird(listener string, w http.ResponseWriter, r *http.Requ
 		return
 	}
 	x.run(listener)
-	if e.pump != nil {
-		_ = e.pump.end()
-		e.pump.free()
-	}
+	e.dropPump()
 	if e.aborted {
 		panic(http.ErrAbortHandler) // which is how the stream is told
 	}

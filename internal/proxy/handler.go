@@ -267,3 +267,14 @@ func (x *exchange) requestURI() string {
 	}
 	return x.forward
 }
+
+// askedURI is the URI as the client wrote it.
+func (x *exchange) askedURI() string {
+	switch {
+	case x.asked != "":
+		return x.asked
+	case x.query != "":
+		return x.path + "?" + x.query
+	}
+	return x.path
+}

@@ -71,7 +71,7 @@ func (c *call) hold(memory int64) bool {
 		return true
 	}
 	if c.down.invite() != nil {
-		c.exchange.err, c.exchange.writer.status = errClientGone, 499
+		c.exchange.err, c.exchange.writer.status = errClientGone, clientGone
 		return false
 	}
 	h := &held{s: c.server}
@@ -142,13 +142,12 @@ func (h *held) keep(part []byte, memory int64) bool {
 		return true
 	}
 	if h.file == nil {
-		f, err := os.CreateTemp("", "fairway-body-")
+		f, err := nameless()
 		if err != nil {
 			h.s.noFile(err)
 			h.s.held.Add(-n)
 			return false
 		}
-		_ = os.Remove(f.Name()) // it goes with the process, whatever happens
 		h.file = f
 	}
 	if _, err := h.file.WriteAt(part, h.size-int64(len(h.mem))); err != nil {
@@ -158,6 +157,15 @@ func (h *held) keep(part []byte, memory int64) bool {
 	}
 	h.size += n
 	return true
+}
+
+// nameless makes a file that goes with the process, whatever happens.
+func nameless() (*os.File, error) {
+	f, err := os.CreateTemp("", "fairway-body-")
+	if err == nil {
+		_ = os.Remove(f.Name())
+	}
+	return f, err
 }
 
 // noFile tells once that there is no room for long bodies.
@@ -230,11 +238,7 @@ func (c *call) rewind() {
 	if c.held == nil {
 		return
 	}
-	if c.pump != nil {
-		_ = c.pump.end()
-		c.pump.free()
-		c.pump = nil
-	}
+	c.dropPump()
 	c.held.off = 0
 }
 
@@ -251,6 +255,6 @@ func (c *call) refuseBody(err error) {
 	case errors.Is(err, errSlowBody):
 		x.fail(http.StatusRequestTimeout, err.Error())
 	default:
-		x.writer.status = 499 // the client has gone
+		x.writer.status = clientGone
 	}
 }

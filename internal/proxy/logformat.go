@@ -157,28 +157,24 @@ func (x *exchange) upstreamVariable(name string) string {
 		if took == 0 { // it is the one that has answered
 			took, bytes = time.Since(x.start.Add(a.connected)), x.writer.bytes
 		}
-		value := map[string]func() string{
-			"addr":            func() string { return a.addr },
-			"status":          func() string { return strconv.Itoa(a.status) },
-			"response_time":   func() string { return seconds(took) },
-			"header_time":     func() string { return seconds(a.began) },
-			"connect_time":    func() string { return seconds(min(a.began, took)) },
-			"response_length": func() string { return strconv.FormatInt(bytes, 10) },
-		}[name]
-		all = append(all, value())
+		value := ""
+		switch name {
+		case "addr":
+			value = a.addr
+		case "status":
+			value = strconv.Itoa(a.status)
+		case "response_time":
+			value = seconds(took)
+		case "header_time":
+			value = seconds(a.began)
+		case "connect_time":
+			value = seconds(min(a.began, took))
+		case "response_length":
+			value = strconv.FormatInt(bytes, 10)
+		}
+		all = append(all, value)
 	}
 	return strings.Join(all, ", ")
-}
-
-// askedURI is the URI as the client wrote it.
-func (x *exchange) askedURI() string {
-	switch {
-	case x.asked != "":
-		return x.asked
-	case x.query != "":
-		return x.path + "?" + x.query
-	}
-	return x.path
 }
 
 // requestLength is that of the head in the form of HTTP/1, and of the body that has come.

@@ -68,11 +68,19 @@ func (p *pump) ends(err error) {
 // rushMost is how much of a body is moved before anybody looks for a response.
 const rushMost = 256 << 10
 
+// dropPump ends what moves the body, if anything does.
+func (c *call) dropPump() {
+	if c.pump != nil {
+		_ = c.pump.end()
+		c.pump.free()
+		c.pump = nil
+	}
+}
+
 // rush moves what can be moved without waiting; over says that there is no more to move.
 func (p *pump) rush() (over bool, err error) {
-	f, plain := p.call.down.(*front)
-	l, ok := p.up.(*link)
-	if !plain || !ok || f.conn.Plain() == nil || l.conn.Plain() == nil {
+	f, l := p.bare()
+	if f == nil {
 		return false, nil
 	}
 	f.prompt = true
@@ -155,9 +163,18 @@ func (p *pump) next() ([]byte, error) {
 
 // long says that the rest of the body is for splice.
 func (p *pump) long() bool {
+	f, _ := p.bare()
+	return f != nil && p.call.held == nil && !f.head.Chunked && f.body.Left() >= spliceFrom && !f.body.Pending()
+}
+
+// bare are the two sides if both speak HTTP/1 over TCP with nothing between; else nil.
+func (p *pump) bare() (*front, *link) {
 	f, plain := p.call.down.(*front)
 	l, ok := p.up.(*link)
-	return plain && ok && p.call.held == nil && !f.head.Chunked && f.body.Left() >= spliceFrom && !f.body.Pending() && f.conn.Plain() != nil && l.conn.Plain() != nil
+	if !plain || !ok || f.conn.Plain() == nil || l.conn.Plain() == nil {
+		return nil, nil
+	}
+	return f, l
 }
 
 // splice moves what is left of a long body from socket to socket inside the kernel, if
@@ -166,7 +183,7 @@ func (p *pump) splice() error {
 	if !p.long() {
 		return nil
 	}
-	f, l := p.call.down.(*front), p.up.(*link)
+	f, l := p.bare()
 	from, to := f.conn.Plain(), l.conn.Plain()
 	defer f.conn.UnhurriedRead() // the deadlines are others now
 	defer l.conn.UnhurriedWrite()

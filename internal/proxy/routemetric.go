@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -167,11 +168,5 @@ func (k routeKey) labels() []string {
 }
 
 func (k routeKey) compare(o routeKey) int {
-	if c := k.ingress.Compare(o.ingress); c != 0 {
-		return c
-	}
-	if c := strings.Compare(k.host, o.host); c != 0 {
-		return c
-	}
-	return strings.Compare(k.path, o.path)
+	return cmp.Or(k.ingress.Compare(o.ingress), strings.Compare(k.host, o.host), strings.Compare(k.path, o.path))
 }

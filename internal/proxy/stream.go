@@ -67,10 +67,7 @@ func (s *Server) serveStream(listener string, st *h2.Stream) {
 	if c.wrote && !c.shutUp && c.left <= 0 {
 		_ = c.shut(nil)
 	}
-	if c.pump != nil {
-		c.pump.end()
-		c.pump.free()
-	}
+	c.dropPump()
 }
 
 func (c *stream) all() ([]byte, bool) { return c.h2.Whole() }

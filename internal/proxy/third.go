@@ -209,11 +209,6 @@ func (c *thirdConn) begin(limits *nginx.Clients) {
 	}
 }
 
-// last says whether the nth request of a connection is its last.
-func last(limits *nginx.Clients, n int) bool {
-	return limits.Idle == 0 || limits.Requests > 0 && n >= limits.Requests
-}
-
 func (c *thirdConn) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
