@@ -14,32 +14,13 @@ import (
 type IngressSettings struct {
 	// What requests must have for the rules of the Ingress to match, beside host and path.
 	Methods        []string // any of these; nil: any at all
-	Headers, Query []Condition
+	Headers, Query []dialect.Condition
 
 	Connect bool // CONNECT opens a tunnel to a pod of the backend
 
 	// Unmatched says that one of these could not be read: without it the rules would
 	// match what they are not for.
 	Unmatched bool
-}
-
-// Condition is one on a field of the header or an argument of the query: that it is Value
-// or matches Pattern, or, without either, that it is there.
-type Condition struct {
-	Name    string
-	Value   string
-	Pattern *regexp.Regexp
-}
-
-// String writes the condition as in an annotation.
-func (c Condition) String() string {
-	switch {
-	case c.Pattern != nil:
-		return c.Name + "~" + c.Pattern.String()
-	case c.Value != "":
-		return c.Name + "=" + c.Value
-	}
-	return c.Name
 }
 
 func ingressTable() []annotation[IngressSettings] {
@@ -98,13 +79,13 @@ func parseMethods(v string) (out []string, err error) {
 
 // parseConditions reads "name=value,name~regex,name". The names of headers do not
 // distinguish capitals, those of arguments do.
-func parseConditions(v string, header bool) (out []Condition, err error) {
+func parseConditions(v string, header bool) (out []dialect.Condition, err error) {
 	for _, text := range strings.Split(v, ",") {
 		c, err := parseCondition(strings.TrimSpace(text))
 		if err != nil {
 			return nil, err
 		}
-		same := func(o Condition) bool { return o.Name == c.Name || header && strings.EqualFold(o.Name, c.Name) }
+		same := func(o dialect.Condition) bool { return o.Name == c.Name || header && strings.EqualFold(o.Name, c.Name) }
 		if slices.ContainsFunc(out, same) {
 			return nil, &dialect.ValueError{Problem: fmt.Sprintf("%q is there twice", c.Name), Fix: "write one condition, with a regular expression if several values will do"}
 		}
@@ -113,7 +94,7 @@ func parseConditions(v string, header bool) (out []Condition, err error) {
 	return out, nil
 }
 
-func parseCondition(text string) (c Condition, err error) {
+func parseCondition(text string) (c dialect.Condition, err error) {
 	name, value := text, ""
 	i := strings.IndexAny(text, "=~")
 	if i >= 0 {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fairway-net/fairway/internal/dialect"
 	"github.com/fairway-net/fairway/internal/model"
 )
 
@@ -52,7 +53,7 @@ func FuzzParseIngress(f *testing.F) {
 	f.Add("GET", "X-Env=canary,X-Debug", "v~2")
 	f.Fuzz(func(t *testing.T, methods, headers, query string) {
 		s, _ := ParseIngress(annotatedIngress("match-methods", methods, "match-headers", headers, "match-query", query))
-		for _, conditions := range [][]Condition{s.Headers, s.Query} {
+		for _, conditions := range [][]dialect.Condition{s.Headers, s.Query} {
 			for _, c := range conditions {
 				again, err := parseCondition(c.String())
 				if err != nil || again.String() != c.String() || (again.Pattern == nil) != (c.Pattern == nil) {

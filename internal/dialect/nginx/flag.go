@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/fairway-net/fairway/internal/dialect"
 )
@@ -16,9 +17,13 @@ type Flag struct {
 }
 
 // Flags returns the table of flags, in the order of their names. It must not be changed.
-func Flags() []Flag {
-	return slices.SortedFunc(slices.Values(slices.Concat(followedFlags(), silentFlags(), refusedFlags())), func(a, b Flag) int { return strings.Compare(a.Key, b.Key) })
-}
+func Flags() []Flag { return flags() }
+
+var flags = sync.OnceValue(func() []Flag {
+	all := slices.Concat(followedFlags(), silentFlags(), refusedFlags())
+	slices.SortFunc(all, func(a, b Flag) int { return strings.Compare(a.Key, b.Key) })
+	return all
+})
 
 // is accepts values with one of the endings.
 func is(endings ...string) func(string) bool {
@@ -108,12 +113,12 @@ func JudgeArgument(arg string) (j Judgement, ok bool) {
 		value = "true"
 	}
 	j.Flag = name
-	flags := Flags()
-	i := slices.IndexFunc(flags, func(f Flag) bool { return f.Key == name })
-	if i < 0 {
+	table := flags()
+	i, found := slices.BinarySearchFunc(table, name, func(f Flag, name string) int { return strings.Compare(f.Key, name) })
+	if !found {
 		j.Effect, j.Message = dialect.Refused, fmt.Sprintf("ingress-nginx has no flag --%s", name)
 		var names []string
-		for _, f := range flags {
+		for _, f := range table {
 			names = append(names, f.Key)
 		}
 		if near, found := dialect.Nearest(name, names); found {
@@ -121,7 +126,7 @@ func JudgeArgument(arg string) (j Judgement, ok bool) {
 		}
 		return j, true
 	}
-	f := &flags[i]
+	f := &table[i]
 	if value == f.Default || f.same != nil && f.same(value) {
 		return j, true
 	}

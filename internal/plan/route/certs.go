@@ -79,8 +79,8 @@ func (b *certBuilder) readDefault(name model.Name) {
 		b.fallback, problem = got.cert, warn(got.cert, "", b.now)
 	}
 	if problem != nil {
-		r := *problem
-		r.Ref, r.Field = b.planner.optionRef(b.snap, nginx.DefaultCertificateOption), "data["+nginx.DefaultCertificateOption+"]"
+		r, at := *problem, b.planner.optionSource(b.snap, nginx.DefaultCertificateOption)
+		r.Ref, r.Field = at.Ref, at.Field
 		b.rejected = append(b.rejected, r)
 	}
 }

@@ -25,13 +25,13 @@ func firstPort(svc *model.Service) model.IntOrString {
 // default-backend-service asks for, in line with the Service.
 func (p *Planner) useDefault(snap *state.Snapshot, d *dirty) {
 	name := p.options.DefaultBackend
-	key := BackendKey{}
+	key, source := BackendKey{}, p.optionSource(snap, nginx.DefaultBackendOption)
 	var rejected []model.Rejected
 	if name.Name != "" {
 		svc := snap.Service(name)
 		key = BackendKey{Service: name, Port: firstPort(svc)}
 		if svc == nil {
-			rejected = append(rejected, model.Rejected{Ref: p.optionRef(snap, nginx.DefaultBackendOption), Field: "data[" + nginx.DefaultBackendOption + "]", Reason: "ServiceNotFound",
+			rejected = append(rejected, model.Rejected{Ref: source.Ref, Field: source.Field, Reason: "ServiceNotFound",
 				Message: fmt.Sprintf("Service %s does not exist", name), Fix: "create it, or remove the option; until then requests without a rule get 404"})
 		}
 	}
@@ -48,7 +48,7 @@ func (p *Planner) useDefault(snap *state.Snapshot, d *dirty) {
 		// As ingress-nginx has it: the options of proxying hold, and no redirect to TLS and no
 		// authentication; without a ready pod it is as if there were no Service.
 		f := &fragment{ing: &model.Ingress{}, options: p.options, settings: p.options.Base}
-		p.defaultRule = &Rule{Source: Source{p.optionRef(snap, nginx.DefaultBackendOption), "data[" + nginx.DefaultBackendOption + "]"}, MaxBody: f.settings.BodySize,
+		p.defaultRule = &Rule{Source: source, MaxBody: f.settings.BodySize,
 			Trace: trace(&f.settings.Trace), Unlogged: !p.options.LogDefault || !f.settings.AccessLog, Match: Match{Kind: Prefix, Path: "/"}, Forward: f.toBackend(key)}
 		p.defaultRule.Forward.Optional = true
 	}

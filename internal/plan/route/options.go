@@ -60,15 +60,15 @@ func readOptions(snap *state.Snapshot, names []model.Name) (*nginx.Options, []mo
 	return nginx.ParseOptions(refs, data)
 }
 
-// optionRef is the ConfigMap that has an option.
-func (p *Planner) optionRef(snap *state.Snapshot, key string) model.Ref {
+// optionSource is where an option is written.
+func (p *Planner) optionSource(snap *state.Snapshot, key string) Source {
 	ref := model.Ref{Kind: model.KindConfigMap}
 	for _, name := range p.params.ConfigMaps {
 		if m, ok := snap.ConfigMaps.Get(name.String()); ok && m.Data[key] != "" {
 			ref.Name = name
 		}
 	}
-	return ref
+	return Source{ref, "data[" + key + "]"}
 }
 
 func newOptions(o *nginx.Options) *Options {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairway-net/fairway/internal/dialect"
 	"github.com/fairway-net/fairway/internal/dialect/fairway"
 	"github.com/fairway-net/fairway/internal/dialect/nginx"
 	"github.com/fairway-net/fairway/internal/model"
@@ -211,10 +212,10 @@ func (w *world) when() *When {
 		c.Methods = []string{pickFrom(w, "GET", "POST")}
 	}
 	if w.IntN(3) == 0 {
-		c.Headers = append(c.Headers, Condition{Name: pickFrom(w, "x-a", "X-B"), Value: pickFrom(w, "1", "2", "")})
+		c.Headers = append(c.Headers, dialect.Condition{Name: pickFrom(w, "x-a", "X-B"), Value: pickFrom(w, "1", "2", "")})
 	}
 	if w.IntN(3) == 0 {
-		c.Query = append(c.Query, Condition{Name: pickFrom(w, "v", "d"), Value: pickFrom(w, "1", "2", "")})
+		c.Query = append(c.Query, dialect.Condition{Name: pickFrom(w, "v", "d"), Value: pickFrom(w, "1", "2", "")})
 	}
 	if c.String() == "" {
 		return nil

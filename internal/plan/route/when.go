@@ -1,13 +1,12 @@
 package route
 
 import (
-	"cmp"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/fairway-net/fairway/internal/dialect"
 	"github.com/fairway-net/fairway/internal/dialect/fairway"
 )
 
@@ -20,29 +19,14 @@ type When struct {
 	Unknown bool
 
 	Methods        []string // any of these; nil: any at all
-	Headers, Query []Condition
-}
-
-// Condition is one on a field of the header or an argument of the query: that it is Value
-// or matches Pattern, or, without either, that it is there.
-type Condition struct {
-	Name    string // of a header in any spelling, of an argument in this one
-	Value   string
-	Pattern *regexp.Regexp
+	Headers, Query []dialect.Condition
 }
 
 func newWhen(s *fairway.IngressSettings) *When {
-	w := &When{Methods: s.Methods}
-	for _, c := range s.Headers {
-		w.Headers = append(w.Headers, Condition(c))
-	}
-	for _, c := range s.Query {
-		w.Query = append(w.Query, Condition(c))
-	}
-	if len(w.Methods)+len(w.Headers)+len(w.Query) == 0 {
+	if len(s.Methods)+len(s.Headers)+len(s.Query) == 0 {
 		return nil
 	}
-	return w
+	return &When{Methods: s.Methods, Headers: s.Headers, Query: s.Query}
 }
 
 // holds reports whether req has what w asks for.
@@ -56,24 +40,17 @@ func (w *When) holds(req *Request) bool {
 	for i := range w.Headers {
 		c := &w.Headers[i]
 		lines := req.Header.Values(c.Name)
-		if len(lines) == 0 || !c.accepts(strings.Join(lines, ", ")) { // RFC 9110, section 5.3
+		if len(lines) == 0 || !c.Accepts(strings.Join(lines, ", ")) { // RFC 9110, section 5.3
 			return false
 		}
 	}
 	for i := range w.Query {
 		c := &w.Query[i]
-		if value, ok := argument(req.Query, c.Name); !ok || !c.accepts(value) {
+		if value, ok := argument(req.Query, c.Name); !ok || !c.Accepts(value) {
 			return false
 		}
 	}
 	return true
-}
-
-func (c *Condition) accepts(value string) bool {
-	if c.Pattern != nil {
-		return c.Pattern.MatchString(value)
-	}
-	return c.Value == "" || c.Value == value
 }
 
 // argument returns the first value of an argument of a query, decoded. One that cannot be
@@ -101,25 +78,21 @@ func unescape(s string) string {
 }
 
 // compareWhen puts the one first that wins.
-func compareWhen(a, b *When) int {
-	if a == b {
-		return 0
-	}
-	if a == nil || b == nil { // what asks for nothing is last
-		return cmp.Compare(boolInt(a == nil), boolInt(b == nil))
-	}
-	return cmp.Or(
-		cmp.Compare(boolInt(b.Unknown), boolInt(a.Unknown)),
-		cmp.Compare(boolInt(a.Methods == nil), boolInt(b.Methods == nil)),
-		cmp.Compare(len(b.Headers), len(a.Headers)),
-		cmp.Compare(len(b.Query), len(a.Query)))
-}
+func compareWhen(a, b *When) int { return slices.Compare(b.weight(), a.weight()) }
 
-func boolInt(b bool) int {
-	if b {
-		return 1
+// weight is what counts where several match, the most important first.
+func (w *When) weight() []int {
+	if w == nil { // what asks for nothing is last
+		return []int{0, 0, 0, 0}
 	}
-	return 0
+	weight := []int{0, 0, len(w.Headers), len(w.Query)}
+	if w.Unknown {
+		weight[0] = 1
+	}
+	if w.Methods != nil {
+		weight[1] = 1
+	}
+	return weight
 }
 
 // String is "" for nil; equal conditions are written the same way.
@@ -145,10 +118,10 @@ func (w *When) String() string {
 
 // sorted writes conditions in the order of their names, of which capitals do not count
 // where fold says so.
-func sorted(conditions []Condition, fold func(string) string) (out []string) {
+func sorted(conditions []dialect.Condition, fold func(string) string) (out []string) {
 	for _, c := range conditions {
 		c.Name = fold(c.Name)
-		out = append(out, fairway.Condition(c).String())
+		out = append(out, c.String())
 	}
 	slices.Sort(out)
 	return out
