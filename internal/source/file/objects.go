@@ -84,11 +84,31 @@ func child(n *yaml.Node, name string, index bool) *found {
 
 // Objects reads all objects of the files and directories at paths that Fairway has a
 // use for. What is wrong with one file does not hide the others: errs has an error
-// for each document that cannot be read.
+// for each document, and each item of a list, that cannot be read.
 func Objects(paths []string) (objects []Object, errs []error) {
+	errs = each(paths, func(o *Object) error {
+		text, err := yaml.Marshal(o.node)
+		if err != nil {
+			return err
+		}
+		values, err := decodeDocument(nil, text)
+		if err != nil {
+			return fmt.Errorf("line %d: %w", o.node.Line, err)
+		}
+		for _, v := range values {
+			objects = append(objects, Object{Value: v, File: o.File, node: o.node})
+		}
+		return nil
+	})
+	return objects, errs
+}
+
+// each calls f with every object of the files and directories at paths, without its Value.
+// The errors are f's and those of reading, and name the file.
+func each(paths []string, f func(*Object) error) (errs []error) {
 	files, err := (&Source{o: Options{Paths: paths}}).list()
 	if err != nil {
-		return nil, []error{err}
+		return []error{err}
 	}
 	for _, name := range sortedKeys(files) {
 		b, err := os.ReadFile(name)
@@ -96,18 +116,23 @@ func Objects(paths []string) (objects []Object, errs []error) {
 			errs = append(errs, err)
 			continue
 		}
-		for _, d := range split(b) {
-			more, wrong := documentObjects(d)
-			for _, o := range more {
-				o.File = name
-				objects = append(objects, o)
-			}
-			for _, err := range wrong {
+		for _, text := range split(b) {
+			var doc yaml.Node
+			if err := yaml.Unmarshal(text, &doc); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+				continue
+			}
+			if len(doc.Content) == 0 {
+				continue
+			}
+			for _, node := range items(doc.Content[0]) {
+				if err := f(&Object{File: name, node: node}); err != nil {
+					errs = append(errs, fmt.Errorf("%s: %w", name, err))
+				}
 			}
 		}
 	}
-	return objects, errs
+	return errs
 }
 
 // split cuts a file at the lines that begin with three hyphens, so that a document that is
@@ -126,34 +151,6 @@ func split(b []byte) (out [][]byte) {
 		d = append(d, text...)
 	}
 	return append(out, d)
-}
-
-// documentObjects reads a document, which may be a list; what is wrong with one item does
-// not hide the others.
-func documentObjects(text []byte) (out []Object, errs []error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, []error{err}
-	}
-	if len(doc.Content) == 0 {
-		return nil, nil
-	}
-	for _, node := range items(doc.Content[0]) {
-		text, err := yaml.Marshal(node)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		values, err := decodeDocument(nil, text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("line %d: %w", node.Line, err))
-			continue
-		}
-		for _, v := range values {
-			out = append(out, Object{Value: v, node: node})
-		}
-	}
-	return out, errs
 }
 
 // items are the objects of a list, or the object.

@@ -1,13 +1,6 @@
 package file
 
-import (
-	"fmt"
-	"os"
-
-	"go.yaml.in/yaml/v3"
-
-	"github.com/fairway-net/fairway/internal/model"
-)
+import "github.com/fairway-net/fairway/internal/model"
 
 // workload is what a Deployment or DaemonSet says of its containers.
 type workload struct {
@@ -28,25 +21,10 @@ type workload struct {
 // Programs returns what the containers of Deployments and DaemonSets are started with. What
 // cannot be read is passed over: Objects tells it.
 func Programs(paths []string) (out []model.Program) {
-	files, err := (&Source{o: Options{Paths: paths}}).list()
-	if err != nil {
+	_ = each(paths, func(o *Object) error {
+		out = append(out, programs(o)...)
 		return nil
-	}
-	for _, name := range sortedKeys(files) {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			continue
-		}
-		for _, text := range split(b) {
-			var doc yaml.Node
-			if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 {
-				continue
-			}
-			for _, node := range items(doc.Content[0]) {
-				out = append(out, programs(&Object{File: name, node: node})...)
-			}
-		}
-	}
+	})
 	return out
 }
 
@@ -59,15 +37,11 @@ func programs(o *Object) (out []model.Program) {
 		w.Metadata.Namespace = "default"
 	}
 	for i, c := range w.Spec.Template.Spec.Containers {
-		p := model.Program{Kind: w.Kind, Name: model.Name{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}, Image: c.Image}
-		add := func(list string, words []string) {
-			for j, text := range words {
-				field := fmt.Sprintf("spec.template.spec.containers[%d].%s[%d]", i, list, j)
-				p.Words = append(p.Words, model.Word{Text: text, Field: field, File: o.File, Line: o.Line(field)})
-			}
+		p := model.NewProgram(w.Kind, model.Name{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}, i, c.Image, c.Command, c.Args)
+		for j := range p.Words {
+			word := &p.Words[j]
+			word.File, word.Line = o.File, o.Line(word.Field)
 		}
-		add("command", c.Command)
-		add("args", c.Args)
 		out = append(out, p)
 	}
 	return out

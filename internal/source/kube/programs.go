@@ -39,16 +39,7 @@ func Programs(ctx context.Context, config *rest.Config, label string) (out []mod
 		}
 		for _, w := range list.Items {
 			for i, c := range w.Spec.Template.Spec.Containers {
-				p := model.Program{Kind: kind.name, Name: model.Name{Namespace: w.Namespace, Name: w.Name}, Image: c.Image}
-				for _, words := range []struct {
-					list  string
-					words []string
-				}{{"command", c.Command}, {"args", c.Args}} {
-					for j, text := range words.words {
-						p.Words = append(p.Words, model.Word{Text: text, Field: fmt.Sprintf("spec.template.spec.containers[%d].%s[%d]", i, words.list, j)})
-					}
-				}
-				out = append(out, p)
+				out = append(out, model.NewProgram(kind.name, model.Name{Namespace: w.Namespace, Name: w.Name}, i, c.Image, c.Command, c.Args))
 			}
 		}
 	}
